@@ -1,0 +1,98 @@
+"""k-sparse autoencoder: only the k largest units of the code survive.
+
+    code    = TopK(ReLU(hidden))
+    loss    = MSE(reconstruction, x) + λ · mean over images of Σ_j |code_j|
+
+No penalty has to be balanced against the reconstruction: k is the number of active units. The decoder is linear
+and tied, its matrix the encoder's transposed, so that a unit fires for what it draws.
+
+Makhzani and Frey, k-Sparse Autoencoders, 2013, arXiv 1312.5663.
+"""
+
+import torch
+import torch.nn.functional as F
+
+import common
+
+
+def top_k(code, k):
+    """Keep the k largest units of each image and set the rest to zero; gradients pass through those k only.
+
+    Args:
+        code: [batch, hidden].
+        k: units to keep, from 1 to hidden. Among equals some are kept, so that it is always k.
+
+    Returns:
+        [batch, hidden].
+    """
+    if k >= code.shape[1]:
+        return code
+    values, units = code.topk(k, dim=1, sorted=False)
+    return torch.zeros_like(code).scatter(1, units, values)
+
+
+class KSparse(common.Autoencoder):
+    """k largest of a ReLU code, linear decoder tied to the encoder, MSE.
+
+    Args:
+        hidden: number of units in the code.
+        k: how many of them may be active.
+        l1_weight: λ.
+
+    Raises:
+        UserError: k is larger than hidden.
+    """
+
+    loss_name = "MSE"
+
+    def __init__(self, hidden, k, l1_weight):
+        super().__init__(hidden)
+        if k > hidden:
+            raise common.UserError(f"--k {k} is more than the {hidden} units of --hidden", status=2)
+        self.k, self.l1_weight = k, l1_weight
+        self.dictionary = self.encoder.weight  # tied
+        self.active_k = k
+
+    probe_widths = (1, 2, 3, 4, 6)  # the paper too encodes with more units than it trains with
+
+    def probe_code(self, images, width):
+        return top_k(F.relu(self.hidden(images)), min(width * self.k, len(self.dictionary)))
+
+    def activation(self, hidden):
+        return top_k(F.relu(hidden), self.active_k if self.training else self.k)
+
+    def penalty(self, code):
+        return self.l1_weight * code.abs().sum(dim=1).mean()
+
+    def squash(self, output):
+        return output.clamp(0, 1)
+
+    def reconstruction_loss(self, output, images):
+        """Mean squared error over images and pixels: a scalar."""
+        return F.mse_loss(output, images)
+
+    def start_epoch(self, progress):
+        # The paper's schedule: with few units from the start, those that happen to win early win for ever
+        # and the rest die. Beginning with many and halving, all of them learn something first.
+        start = max(4 * self.k, 100)
+        self.active_k = max(self.k, round(start * (self.k / start) ** min(1, 2 * progress)))
+
+    @torch.no_grad()
+    def initialise(self, images):
+        super().initialise(images)
+        self.decoder_bias.copy_(self.mean_image)
+        self.encoder.weight.normal_(std=0.01)
+
+
+METHOD = common.Method(
+    name="sparse_ksparse",
+    model=KSparse,
+    defaults={"hidden": 1000, "epochs": 60, "batch_size": 100, "lr": 5e-4, "k": 25, "l1_weight": 0},
+    options=[
+        common.Option("k", common.number(int, at_least=1), "active units per image; several train several", True),
+        common.Option("l1_weight", common.number(at_least=0), "λ, the weight of the L1 penalty"),
+    ],
+)
+
+if __name__ == "__main__":
+    common.main(METHOD)
