@@ -306,24 +306,29 @@ class Autoencoder(nn.Module):
         return {}
 
     def start_epoch(self, progress):
-        """Called before each epoch of training with the part of it that lies behind, in [0, 1)."""
+        """Called before each epoch of training with the part of it that lies behind, in [0, 1): the factor on the
+        learning rate."""
+        return 1.0
 
     @torch.no_grad()
     def initialise(self, images):
         """Start from what the training images say, [n, 784] uint8; torch's default start leaves more than
-        half of a ReLU code dead (it sees only positive inputs).
+        half of a ReLU code dead, for it sees only positive inputs.
 
         - The encoder sees deviations from the mean image, and the decoder starts by drawing that image.
-        - Units come in pairs that point along a principal component of the images and against it, in the
-          decoder too: with a ReLU the pair passes the component on exactly, so training starts from the best
-          linear code and every unit has images to fire on.
+        - Units come in pairs that point along a direction and against it, in the decoder too: with a ReLU, a pair
+          passes its direction on exactly. The directions are orthonormal and span the first principal components,
+          so training starts from the best linear code. They are turned at random within that span, or else the
+          units of the last components would have next to nothing to fire on.
         """
         mean, components = principal_components(images)
         self.mean_image.copy_(mean)
         self.decoder_bias.copy_(mean.clamp(1e-3, 1 - 1e-3).logit())
-        pairs = min(len(self.dictionary) // 2, 256)  # beyond, components are border pixels, nearly constant
-        directions = torch.randn_like(self.dictionary) / math.sqrt(PIXELS)  # for the units that are left over
-        directions[:pairs], directions[pairs : 2 * pairs] = components[:pairs], -components[:pairs]
+        pairs = min(len(self.dictionary) // 2, 256)  # later components are border pixels that hardly change
+        turn = torch.linalg.qr(torch.randn(pairs, pairs)).Q.to(components)
+        directions = torch.randn(self.dictionary.shape).to(components) / math.sqrt(PIXELS)  # for units left over
+        directions[:pairs] = turn @ components[:pairs]
+        directions[pairs : 2 * pairs] = -directions[:pairs]
         self.dictionary.copy_(directions)
         self.encoder.weight.copy_(directions / self.input_scale)
         self.encoder.bias.zero_()
@@ -378,26 +383,13 @@ def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", lab
     model.initialise(data.train_images)
     untrained = test_loss(model.eval(), data.test_images)
     batches = Batches(data.train_images, batch_size, seed)
-    device = data.train_images.device
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=device.type in ("cpu", "cuda"))
+    optimizer = make_optimizer(model, lr)
     history = History([], [], [])
     interactive = sys.stderr.isatty()
     with tqdm(total=epochs, desc=label, unit="epoch", disable=not interactive) as bar:
         for epoch in range(epochs):
-            model.train()
-            model.start_epoch(epoch / epochs)
-            total = torch.zeros(2, device=device)
-            with matmul_precision(precision):
-                for images in batches:
-                    code = model.encode(images)
-                    reconstruction = model.reconstruction_loss(model.output(code), images)
-                    loss = reconstruction + model.penalty(code)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    # Weighted by images, for the last batch may be short; read once per epoch, not per batch.
-                    total += torch.stack([loss.detach(), reconstruction.detach()]) * len(images)
-            train_loss, train_reconstruction = (total / len(data.train_images)).tolist()
+            optimizer.param_groups[0]["lr"] = lr * model.start_epoch(epoch / epochs)
+            train_loss, train_reconstruction = train_epoch(model, batches, optimizer, precision)
             after = test_loss(model.eval(), data.test_images)
             # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
             if not (train_loss < 100 * untrained and after < 100 * untrained):
@@ -412,6 +404,29 @@ def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", lab
             if not interactive and (epoch + 1) % math.ceil(epochs / 20) == 0:
                 say(f"{label}: epoch {epoch + 1}/{epochs}, train loss {train_loss:.4f}, test loss {after:.4f}")
     return history
+
+
+def make_optimizer(model, lr):
+    """Adam over the model's parameters, all of them in one fused step where torch has one."""
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.Adam(model.parameters(), lr=lr, fused=fused)
+
+
+def train_epoch(model, batches, optimizer, precision):
+    """One pass over `batches`: the mean loss with penalty, and of the reconstruction alone, over all images."""
+    model.train()
+    total = torch.zeros(2, device=batches.images.device)
+    with matmul_precision(precision):
+        for images in batches:
+            code = model.encode(images)
+            reconstruction = model.reconstruction_loss(model.output(code), images)
+            loss = reconstruction + model.penalty(code)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            # Weighted by images, for the last batch may be short; read once per epoch, not once per batch.
+            total += torch.stack([loss.detach(), reconstruction.detach()]) * len(images)
+    return (total / len(batches.images)).tolist()
 
 
 @contextlib.contextmanager
@@ -498,7 +513,7 @@ class Probe(NamedTuple):
     l2: float  # weight of the squared norm of the classifier's weights
 
 
-PROBE_L2 = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+PROBE_L2 = (3e-4, 1e-4, 3e-5, 1e-5)
 
 
 def probe(encode, data, widths=(1,), l2_grid=PROBE_L2):

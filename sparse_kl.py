@@ -41,6 +41,7 @@ class SparseKL(common.Autoencoder):
     """
 
     active_above = 0.5  # a sigmoid is never zero
+    input_scale, code_scale = 0.3, 2.0  # the encoder calmer (see SparseL1), the decoder quicker
 
     def __init__(self, hidden, rho, beta):
         super().__init__(hidden)
@@ -58,6 +59,7 @@ class SparseKL(common.Autoencoder):
     @torch.no_grad()
     def initialise(self, images):
         super().initialise(images)
+        self.encoder.weight.mul_(2)  # a sigmoid is flat at ρ
         self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts at ρ
 
 

@@ -9,6 +9,8 @@ and tied, its matrix the encoder's transposed, so that a unit fires for what it 
 Makhzani and Frey, k-Sparse Autoencoders, 2013, arXiv 1312.5663.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -53,7 +55,7 @@ class KSparse(common.Autoencoder):
         self.dictionary = self.encoder.weight  # tied
         self.active_k = k
 
-    probe_widths = (1, 2, 3, 4, 6)  # the paper too encodes with more units than it trains with
+    probe_widths = (2, 3, 4, 6, 8)  # the paper too encodes with more units than it trains with
 
     def probe_code(self, images, width):
         return top_k(F.relu(self.hidden(images)), min(width * self.k, len(self.dictionary)))
@@ -76,6 +78,7 @@ class KSparse(common.Autoencoder):
         # and the rest die. Beginning with many and halving, all of them learn something first.
         start = max(4 * self.k, 100)
         self.active_k = max(self.k, round(start * (self.k / start) ** min(1, 2 * progress)))
+        return (1 + math.cos(math.pi * progress)) / 2  # small batches are noisy: come to rest at the end
 
     @torch.no_grad()
     def initialise(self, images):

@@ -1,0 +1,210 @@
+"""How fast it is, against the conventional way and against what the machine could do.
+
+Run `python tests/benchmark.py` on an otherwise idle machine (about ten minutes on two cores). Every figure is a
+median; things that are compared take turns. Timings belong to the machine they were taken on: compare the ratios.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from torch.utils.data import DataLoader  # noqa: E402
+from torchvision.datasets import MNIST  # noqa: E402
+from torchvision.transforms import ToTensor  # noqa: E402
+
+import common  # noqa: E402
+import sparse_kl  # noqa: E402
+import sparse_ksparse  # noqa: E402
+import sparse_l1  # noqa: E402
+
+METHODS = [sparse_l1.METHOD, sparse_kl.METHOD, sparse_ksparse.METHOD]
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def in_turns(repeats, **functions):
+    """Median seconds of each function, called in turns after one call each that is not counted."""
+    taken = {name: [] for name in functions}
+    for round_ in range(repeats + 1):
+        for name, function in functions.items():
+            taken[name].append(seconds(function))
+            if round_ == 0:
+                taken[name].clear()
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def conventional_epoch(method, config):
+    """A function that trains for an epoch as most scripts do: decode each image again, sigmoid and BCELoss, plain Adam,
+    and a look at the loss after every batch."""
+    dataset = MNIST(ROOT / "data", transform=ToTensor())
+    model = method.build(config)
+    model.initialise(dataset.data.view(-1, common.PIXELS))
+    criterion = nn.BCELoss() if model.loss_name == "BCE" else nn.MSELoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=config["lr"])
+
+    def epoch():
+        total = 0.0
+        for images, _ in DataLoader(dataset, batch_size=config["batch_size"], shuffle=True):
+            images = images.view(-1, common.PIXELS)
+            code = model.encode(images)
+            output = model.output(code)
+            loss = criterion(output.sigmoid() if model.loss_name == "BCE" else output, images) + model.penalty(code)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+
+    return epoch
+
+
+def our_epoch(method, config, data):
+    """A function that trains for an epoch as common.train does."""
+    model = method.build(config)
+    model.initialise(data.train_images)
+    optimizer = common.make_optimizer(model, config["lr"])
+    batches = common.Batches(data.train_images, config["batch_size"], seed=0)
+    return lambda: common.train_epoch(model, batches, optimizer, config["precision"])
+
+
+def bare_products(hidden, batch_size, dtype):
+    """A function that does the matrix products of an epoch and nothing else: forward, and backward to both weights
+    and to the code; the images need no gradient. Each is done in the layout that training has it in."""
+    images, code = torch.rand(batch_size, common.PIXELS).to(dtype), torch.rand(batch_size, hidden).to(dtype)
+    encoder = torch.rand(hidden, common.PIXELS).to(dtype)
+
+    def epoch():
+        for _ in range(round(60_000 / batch_size)):
+            images @ encoder.T  # hidden
+            code @ encoder  # output
+            images @ encoder.T  # gradient of the code
+            code.T @ images  # gradient of the decoder's weights
+            code.T @ images  # gradient of the encoder's weights
+
+    return epoch
+
+
+def fitted_exponent(sizes, times):
+    """The slope of log time against log size, by least squares."""
+    x, y = torch.tensor(sizes).double().log(), torch.tensor(times).double().log()
+    x, y = x - x.mean(), y - y.mean()
+    return ((x * y).sum() / (x * x).sum()).item()
+
+
+def process(*command):
+    """(seconds, peak resident MiB) of a whole process."""
+    start = time.perf_counter()
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(running.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(map(str, command))} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def training(data, repeats):
+    print("\n1. Training, seconds per epoch at the defaults\n")
+    print("| script | conventional | ours, float32 | ours, fastest | times faster |\n| --- | --- | --- | --- | --- |")
+    fastest = common.fastest_precision(torch.device("cpu"))
+    times = {}
+    for method in METHODS:
+        config = {**method.defaults, "precision": "float32"}
+        times[method.name] = t = in_turns(
+            repeats,
+            conventional=conventional_epoch(method, config),
+            float32=our_epoch(method, config, data),
+            fastest=our_epoch(method, {**config, "precision": fastest}, data),
+        )
+        print(
+            f"| {method.name} | {t['conventional']:.3f} | {t['float32']:.3f} | {t['fastest']:.3f} ({fastest}) "
+            f"| {t['conventional'] / t['fastest']:.1f} |"
+        )
+
+
+def limit(data, repeats):
+    print("\n2. The limit: the matrix products of the epoch alone, and what part of the time they are\n")
+    print("| script | precision | products, s | epoch, s | products / epoch |\n| --- | --- | --- | --- | --- |")
+    fastest = common.fastest_precision(torch.device("cpu"))
+    for method in METHODS:
+        for precision in dict.fromkeys(("float32", fastest)):
+            config = {**method.defaults, "precision": precision}
+            t = in_turns(
+                repeats,
+                products=bare_products(config["hidden"], config["batch_size"], getattr(torch, precision)),
+                epoch=our_epoch(method, config, data),
+            )
+            print(
+                f"| {method.name} | {precision} | {t['products']:.3f} | {t['epoch']:.3f} "
+                f"| {100 * t['products'] / t['epoch']:.0f} % |"
+            )
+
+
+def whole_processes(repeats, folder):
+    print("\n3, 4. Whole processes\n")
+    python, script = sys.executable, ROOT / "sparse_l1.py"
+    imports = (python, "-c", "import torch, torchvision, matplotlib.pyplot")
+    view = (python, script, "--output-dir", folder)
+    training = (python, script, "--train", "--epochs", "2", "--checkpoint", f"{folder}/l1.pt", "--output-dir", folder)
+    taken = [(process(*imports), process(*view)) for _ in range(repeats + 1)][1:]
+    bare, seen = (statistics.median(pair[i][0] for pair in taken) for i in (0, 1))
+    ratio = statistics.median(pair[1][0] / pair[0][0] for pair in taken)
+    bare_size, view_size = (statistics.median(pair[i][1] for pair in taken) for i in (0, 1))
+    train_size = statistics.median(process(*training)[1] for _ in range(repeats))
+    decoded = 70_000 * common.PIXELS * 4 / 2**20
+    print("| | seconds | peak MiB |\n| --- | --- | --- |")
+    print(f"| bare imports | {bare:.2f} | {bare_size:.0f} |")
+    print(f"| view | {seen:.2f} ({ratio:.2f} x the imports) | {view_size:.0f} |")
+    print(f"| train | | {train_size:.0f} |")
+    print(f"\nMNIST decoded: {decoded / 4:.0f} MiB as bytes, {decoded:.0f} MiB as float32")
+
+
+def scaling(data, repeats):
+    print("\n5. Scaling of an epoch, fastest precision\n")
+    data = data._replace(train_images=data.train_images[:12_000])  # a fifth of an epoch, times five
+    fastest = common.fastest_precision(torch.device("cpu"))
+    sizes = (256, 512, 1024, 2048, 4096, 8192)
+    print("| script | " + " | ".join(map(str, sizes)) + " | exponent |\n" + "| --- " * (len(sizes) + 2) + "|")
+    for method in METHODS:
+        times = []
+        for hidden in sizes:
+            config = {**method.defaults, "hidden": hidden, "precision": fastest}
+            times.append(5 * in_turns(repeats, epoch=our_epoch(method, config, data))["epoch"])
+        cells = " | ".join(f"{value:.2f}" for value in times)
+        print(f"| {method.name} | {cells} | {fitted_exponent(sizes, times):.2f} |")
+    ks = (5, 10, 25, 50, 100)
+    print("\n| k-sparse, 8192 units | " + " | ".join(f"k = {k}" for k in ks) + " |\n" + "| --- " * (len(ks) + 1) + "|")
+    cells = []
+    for k in ks:
+        config = {**sparse_ksparse.METHOD.defaults, "hidden": 8192, "k": k, "precision": fastest}
+        cells.append(f"{5 * in_turns(repeats, epoch=our_epoch(sparse_ksparse.METHOD, config, data))['epoch']:.2f}")
+    print("| seconds | " + " | ".join(cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    data = common.load_mnist(ROOT / "data")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {options.repeats}")
+    training(data, options.repeats)
+    limit(data, options.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        whole_processes(options.repeats, folder)
+    scaling(data, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
