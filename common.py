@@ -33,6 +33,10 @@ class UserError(Exception):
         self.status = status
 
 
+class DamagedCheckpoint(UserError):
+    """A file that is no checkpoint; --train may replace it, as nothing else may."""
+
+
 def exit_with_one_line(kind, error, traceback):
     """`sys.excepthook` of the three scripts: the one place where an error meets the user."""
     if issubclass(kind, UserError):
@@ -41,6 +45,8 @@ def exit_with_one_line(kind, error, traceback):
         message, status = "interrupted: files that were complete stay as they were", 130
     elif issubclass(kind, BrokenPipeError):
         message, status = "error: standard output was closed early", 1
+    elif issubclass(kind, MemoryError) or (issubclass(kind, RuntimeError) and "memory" in str(error)):
+        message, status = "error: there is not enough memory: try a smaller --hidden or --batch-size", 1
     else:
         return sys.__excepthook__(kind, error, traceback)  # a bug of ours: show all of it
     print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
@@ -54,6 +60,7 @@ if os.path.splitext(os.path.basename(sys.argv[0]))[0] in METHODS:
 import argparse
 import contextlib
 import hashlib
+import http.client
 import importlib
 import io
 import json
@@ -115,7 +122,8 @@ def load_mnist(data_dir):
     try:
         # torchvision trusts any unpacked file that exists; a run killed while unpacking leaves a short one.
         if all(_size(raw / name) == size for name, size in UNPACKED_BYTES.items()):
-            return _read_unpacked(raw)
+            with contextlib.suppress(AssertionError, ValueError):  # the right size, but not these files
+                return _read_unpacked(raw)
         return _unpack(Path(data_dir), raw)
     except OSError as error:
         raise UserError(f"cannot read MNIST in {raw}: {error.strerror or error}; see --data-dir") from error
@@ -159,7 +167,7 @@ def _unpack(data_dir, raw):
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 MNIST(root, download=True)
-        except RuntimeError as error:
+        except (RuntimeError, http.client.HTTPException) as error:
             raise UserError(
                 f"MNIST cannot be downloaded, and in {raw} there is no good copy of {', '.join(lacking)}: "
                 "restore the archives with `git checkout data`, or connect to a network"
@@ -240,7 +248,7 @@ class Autoencoder(nn.Module):
         output         = t · code · dictionary + c   [batch, 784], the logits
         reconstruction = sigmoid(output)             [batch, 784], in [0, 1]
 
-    Row j of `dictionary` (column j of the decoder's matrix) is the picture that unit j draws.
+    Row j of `dictionary` (column j of the decoder's matrix) is, up to the factor t, the picture that unit j draws.
 
     Args:
         hidden: number of units in the code.
@@ -249,7 +257,9 @@ class Autoencoder(nn.Module):
     active_above = 0.0  # a unit is active on an image when its code is above this
     input_scale = 1.0  # s above; see SparseL1
     code_scale = 1.0  # t above; see SparseKL
+    probe_widths = (1,)  # multiples of the training's active units that the linear probe tries
     loss_name = "BCE"
+    loss_note = ""  # what a reader of the loss graph has to know
 
     def __init__(self, hidden):
         super().__init__()
@@ -266,13 +276,13 @@ class Autoencoder(nn.Module):
         """[batch, hidden] code -> scalar, what sparsity costs, already weighted."""
         raise NotImplementedError
 
-    def hidden(self, images):
+    def pre_activation(self, images):
         """[batch, 784] images in [0, 1] -> [batch, hidden] pre-activations."""
         return self.encoder((images - self.mean_image) * self.input_scale)
 
     def encode(self, images):
         """[batch, 784] images in [0, 1] -> [batch, hidden] code."""
-        return self.activation(self.hidden(images))
+        return self.activation(self.pre_activation(images))
 
     def output(self, code):
         """[batch, hidden] code -> [batch, 784] what the loss is taken on: the logits."""
@@ -294,8 +304,6 @@ class Autoencoder(nn.Module):
     def reconstruction_loss(self, output, images):
         """Binary cross-entropy on logits, mean over images and pixels, in nats: a scalar."""
         return F.binary_cross_entropy_with_logits(output, images)
-
-    probe_widths = (1,)  # multiples of the training's sparsity that the linear probe tries
 
     def probe_code(self, images, width):
         """As `encode`, with `width` times as many active units where the method sets their number."""
@@ -321,12 +329,12 @@ class Autoencoder(nn.Module):
           so training starts from the best linear code. They are turned at random within that span, or else the
           units of the last components would have next to nothing to fire on.
         """
-        mean, components = principal_components(images)
+        mean, components = principal_components(images.cpu())  # in float64, which not every device has
         self.mean_image.copy_(mean)
         self.decoder_bias.copy_(mean.clamp(1e-3, 1 - 1e-3).logit())
         pairs = min(len(self.dictionary) // 2, 256)  # later components are border pixels that hardly change
-        turn = torch.linalg.qr(torch.randn(pairs, pairs)).Q.to(components)
-        directions = torch.randn(self.dictionary.shape).to(components) / math.sqrt(PIXELS)  # for units left over
+        turn = torch.linalg.qr(torch.randn(pairs, pairs)).Q
+        directions = torch.randn(self.dictionary.shape) / math.sqrt(PIXELS)  # for the units that are left over
         directions[:pairs] = turn @ components[:pairs]
         directions[pairs : 2 * pairs] = -directions[:pairs]
         self.dictionary.copy_(directions)
@@ -392,7 +400,8 @@ def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", lab
             train_loss, train_reconstruction = train_epoch(model, batches, optimizer, precision)
             after = test_loss(model.eval(), data.test_images)
             # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
-            if not (train_loss < 100 * untrained and after < 100 * untrained):
+            worst = max(train_reconstruction, after)
+            if not (math.isfinite(train_loss + worst) and worst < 100 * untrained):
                 raise UserError(
                     f"training diverged in epoch {epoch + 1} of {epochs}: train loss {train_loss:.4g}, test "
                     f"loss {after:.4g}; no weights were written; try a smaller --lr than {lr:g}"
@@ -431,7 +440,7 @@ def train_epoch(model, batches, optimizer, precision):
 
 @contextlib.contextmanager
 def matmul_precision(precision):
-    """float32 matrix products inside the block with bfloat16 factors, or in full. Sums stay float32."""
+    """float32 matrix products inside the block with bfloat16 factors (on CUDA: TF32), or in full."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if precision == "bfloat16" else "highest")
     try:
@@ -443,7 +452,8 @@ def matmul_precision(precision):
 def fastest_precision(device):
     """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
     if device.type == "cpu":
-        return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 cannot tell
+        return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
 
@@ -513,7 +523,7 @@ class Probe(NamedTuple):
     l2: float  # weight of the squared norm of the classifier's weights
 
 
-PROBE_L2 = (3e-4, 1e-4, 3e-5, 1e-5)
+PROBE_L2 = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 
 
 def probe(encode, data, widths=(1,), l2_grid=PROBE_L2):
@@ -545,6 +555,7 @@ def probe(encode, data, widths=(1,), l2_grid=PROBE_L2):
             weights = logistic_regression(code[:fitted], labels[:fitted], l2, weights)
             choices.append((error_percent(weights, code[fitted:], labels[fitted:]), width, l2))
     validation_error, width, l2 = min(choices)
+    del code  # before the next of its size
     code = codes(data.train_images, width)
     scale = unit_scale(code)
     weights = logistic_regression(code.mul_(scale), labels, l2)
@@ -555,7 +566,7 @@ def probe(encode, data, widths=(1,), l2_grid=PROBE_L2):
 def unit_scale(code):
     """One factor for all units that brings a code's mean squared norm to 100, so that one range of L2 strengths suits
     every code."""
-    return 10 / code.square().sum(dim=1).mean().sqrt()
+    return 10 / code.square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
 
 
 def logistic_regression(code, labels, l2, start=None):
@@ -573,7 +584,7 @@ def logistic_regression(code, labels, l2, start=None):
     weights = torch.zeros(10, code.shape[1] + 1, device=code.device) if start is None else start.clone()
     weights.requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weights], max_iter=1000, history_size=20, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
+        [weights], max_iter=300, history_size=20, tolerance_grad=1e-6, tolerance_change=0, line_search_fn="strong_wolfe"
     )
 
     def closure():
@@ -589,7 +600,8 @@ def logistic_regression(code, labels, l2, start=None):
 
 def error_percent(weights, code, labels):
     """Percent of the codes [n, units] that logistic-regression weights [10, units + 1] misjudge."""
-    return 100 * (F.linear(code, weights[:, :-1], weights[:, -1]).argmax(dim=1) != labels).double().mean().item()
+    wrong = F.linear(code, weights[:, :-1], weights[:, -1]).argmax(dim=1) != labels
+    return 100 * wrong.sum().item() / len(labels)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -604,39 +616,41 @@ class Info(NamedTuple):
     history: History
 
 
-MAX_CHECKPOINT_BYTES = 1 << 30
+MAX_CHECKPOINT_BYTES = 1 << 28
 
 
 def save_checkpoint(path, method, model, info):
-    """Write weights, hyperparameters and history to `path`; a file there stays until the new one is complete.
-
-    Raises:
-        UserError: the file cannot be written; nothing is left behind.
-    """
+    """Write the weights of a model on the CPU, hyperparameters and history to `path`, as `write_whole` does."""
     content = {
         "method": method.name,
         "config": info.config,
         "history": info.history._asdict(),
-        "weights": {key: value.cpu().contiguous() for key, value in model.state_dict().items()},
+        "weights": dict(model.state_dict()),
     }
     buffer = io.BytesIO()
     torch.save(content | {"sha256": _digest(content)}, buffer)
-    # A dot-file, so that what a kill leaves of it is never taken for weights. The next save removes it.
-    for stray in path.parent.glob(f".{path.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            stray.unlink()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_whole(path, buffer.getbuffer(), "make room or see --checkpoint")
+
+
+def write_whole(path, content, advice):
+    """Write bytes to a file that appears whole or not at all; one that is there already stays until then.
+
+    Raises:
+        UserError: the file cannot be written; its text ends in `advice`.
+    """
+    temporary = path.with_name(f".{os.getpid()}.tmp")  # a dot-file, never taken for what it may be a part of
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {shown(path)}: {error.strerror}; make room or see --checkpoint") from error
+        raise UserError(f"cannot write {shown(path)}: {error.strerror or error}; {advice}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path, methods):
@@ -666,7 +680,7 @@ def load_checkpoint(path, methods):
         raise _damaged(path, error) from error
     if method is None:
         wanted = " or ".join(method.name for method in methods)
-        raise UserError(f"{shown(path)} holds weights of {name}, not of {wanted}: see --checkpoint")
+        raise UserError(f"{shown(path)} holds weights of {name!r:.40}, not of {wanted}: see --checkpoint")
     return model.eval(), Info(method.full_name(config), config, history)
 
 
@@ -676,6 +690,10 @@ def _build_checked(method, config, history, weights):
     for option in method.all_options():
         if option.parse(str(config[option.name])) != config[option.name]:
             raise ValueError(f"its {option.name} is not a number")
+    if config["precision"] not in ("float32", "bfloat16"):
+        raise ValueError("its precision is unknown")
+    if not all(type(value) is float and math.isfinite(value) for values in history for value in values):
+        raise ValueError("its history is not made of finite numbers")
     if len({len(values) for values in history} | {config["epochs"]}) != 1:
         raise ValueError("its history does not have one entry per epoch")
     with torch.device("meta"):  # shapes only: a claim of ten billion units allocates nothing
@@ -697,20 +715,22 @@ def _read_untrusted(path):
         if size > MAX_CHECKPOINT_BYTES:
             raise ValueError(f"it is {size:,} bytes long")
         # The zip's checksums are verified before torch sees the file, since torch does not look at them.
-        with zipfile.ZipFile(path) as archive:
+        file = io.BytesIO(path.read_bytes())
+        with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
                 raise ValueError("it claims to hold more than it does")
             if archive.testzip() is not None:
                 raise ValueError("its contents do not match their checksums")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # zipfile, pickle and torch raise many kinds on damaged files
         raise _damaged(path, error) from error
 
 
 def _damaged(path, error):
     why = str(error).split("\n")[0][:100] or type(error).__name__
-    return UserError(f"{shown(path)} is not a good checkpoint ({why}): restore it, or replace it with --train")
+    return DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or replace it with --train")
 
 
 def _digest(content):
@@ -739,14 +759,14 @@ def load_pretrained(name):
         UserError: there is no such checkpoint, or it is damaged.
     """
     path = Path(name)
-    if path.suffix != ".pt":
+    if not path.is_file():
         path = ROOT / "checkpoints" / f"{name}.pt"
     return load_checkpoint(path, [importlib.import_module(module).METHOD for module in METHODS])
 
 
 def shown(path):
     """A path as the user would type it: short when it lies below the working directory."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OSError):
         return str(Path(path).resolve().relative_to(Path.cwd()))
     return str(path)
 
@@ -759,21 +779,10 @@ DPI = 100
 
 
 def save_figure(figure, path):
-    """Write a PNG, the same bytes for the same picture.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {shown(path)}: {error.strerror}; see --output-dir") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    """Write a PNG, the same bytes for the same picture, as `write_whole` does."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    write_whole(path, buffer.getbuffer(), "make room or see --output-dir")
 
 
 def mosaic(images, columns, gap=1, zoom=1):
@@ -819,20 +828,26 @@ def picture(pixels, title, left=0, bottom=0, **imshow):
     return figure, axes
 
 
-def plot_loss(info, loss_name, floor):
+def plot_loss(info, model, floor):
     """Loss against epochs: train with and without the penalty, test, and the floor."""
     history = info.history
     epochs = range(1, len(history.test_loss) + 1)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(epochs, history.train_loss, color=QUIET, label="train, with penalty (while learning)")
-    axes.plot(epochs, history.train_reconstruction, color=INK, label="train, reconstruction (while learning)")
-    axes.plot(epochs, history.test_loss, color=ACCENT, label="test, reconstruction (end of epoch)")
+    marker = "o" if len(epochs) == 1 else None  # one point makes no line
+    if history.train_loss != history.train_reconstruction:
+        axes.plot(epochs, history.train_loss, color=QUIET, label="train, with penalty (while learning)")
+    axes.plot(
+        epochs, history.train_reconstruction, color=INK, marker=marker, label="train, reconstruction (while learning)"
+    )
+    axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label="test, reconstruction (end of epoch)")
     if floor:
         axes.axhline(floor, color=INK, lw=1, ls=":", label=f"floor {floor:.4f}: the pixels' entropy")
     else:
         axes.set_yscale("log")
-    axes.set(xlabel="epoch", ylabel=f"{loss_name} per pixel", title=f"{info.name}: loss while training")
+    if model.loss_note:
+        axes.plot([], [], " ", label=model.loss_note)
+    axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel", title=f"{info.name}: loss while training")
     axes.set_xlim(1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -858,9 +873,9 @@ def plot_rows(rows, title):
 def plot_features(model, info, report):
     """The pictures that the units draw: the rows of the dictionary, the most often active unit first."""
     order = report.frequency.argsort(descending=True, stable=True)
-    features = model.dictionary.detach()[order]
+    features = model.dictionary.detach().cpu()[order]
     columns = 32 if len(features) <= 512 else 40
-    limit = torch.quantile(features.abs().flatten()[::7], 0.998).item()
+    limit = torch.quantile(features.abs().flatten()[::5], 0.998).item()
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
     title = f"{info.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
     figure, axes = picture(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
@@ -909,9 +924,9 @@ def show(paths):
 
 
 class Option(NamedTuple):
-    """A hyperparameter that one method has beside those that all have."""
+    """A hyperparameter as an option of the command line."""
 
-    name: str  # as in the method's defaults; "l1_weight" is --l1-weight
+    name: str  # "l1_weight" is --l1-weight
     parse: callable  # str -> value; raises argparse.ArgumentTypeError
     help: str
     several: bool = False  # takes one or more values and makes a model for each
@@ -967,7 +982,7 @@ SHARED_OPTIONS = [
     Option("epochs", number(int, at_least=1), "passes over the 60,000 training images"),
     Option("batch_size", number(int, at_least=1), "images per step"),
     Option("lr", number(above=0), "Adam's learning rate"),
-    Option("hidden", number(int, at_least=1), "units in the code"),
+    Option("hidden", number(int, at_least=1, below=32_769), "units in the code"),
     Option("seed", number(int, at_least=0, below=2**63), "of the weights' start and the order of the images"),
 ]
 
@@ -993,7 +1008,7 @@ def parse_arguments(method, arguments=None):
     training.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
-        help="of the matrix products in training; auto is bfloat16 where the hardware has it (default: auto)",
+        help="of the factors in training's matrix products; auto: bfloat16 where the hardware has it (default: auto)",
     )
     add = parser.add_argument_group("where and how").add_argument
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
@@ -1014,6 +1029,7 @@ def main(method, arguments=None):
     Raises:
         UserError: anything that the user can mend.
     """
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
     options = parse_arguments(method, arguments)
@@ -1031,7 +1047,8 @@ def main(method, arguments=None):
             paths.append(options.output_dir / f"{info.name}_{kind}.png")
             save_figure(figure, paths[-1])
         say("\n".join(f"  {shown(path)}" for path in paths[-len(figures) :]))
-        rows["input"], rows[info.name.rsplit("_", 1)[-1]] = reconstructions(model, *data[2:])
+        label = ", ".join(f"{option.name} = {config[option.name]}" for option in method.options if option.several)
+        rows["input"], rows[label or "output"] = reconstructions(model, *data[2:])
         if options.probe:
             say(describe_probe(probe(model.probe_code, data, model.probe_widths)))
     if len(plans) > 1:
@@ -1041,7 +1058,7 @@ def main(method, arguments=None):
     if options.show:
         show(paths)
     if sys.stdout.name == os.devnull:
-        raise UserError("standard output was closed early; weights and figures were written all the same")
+        raise UserError("standard output was closed early; weights and pictures were written all the same")
 
 
 class Plan(NamedTuple):
@@ -1075,16 +1092,20 @@ def plan(method, options, device, given):
     with torch.device("meta"):
         method.build(config)  # raises what is wrong with the method's own options
     path = options.checkpoint or ROOT / "checkpoints" / f"{method.full_name(config)}.pt"
-    if path.is_dir():
-        raise UserError(f"--checkpoint {shown(path)} is a folder: name a file in it", status=2)
-    if not path.exists() or options.train:
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise UserError(f"cannot look at {shown(path)}: {error.strerror}; see --checkpoint") from error
+    if there and not path.is_file():
+        raise UserError(f"--checkpoint {shown(path)} is a folder or a device: name a file", status=2)
+    if not there or options.train:
         check_writable(path.parent, "--checkpoint")
-    if not path.exists():
+    if not there:
         say(f"There are no weights at {shown(path)}: training them.")
         return Plan(path, config, None)
     try:
         model, info = load_checkpoint(path, [method])
-    except UserError as error:
+    except DamagedCheckpoint as error:
         if not options.train:
             raise
         say(f"{error}\nIt stays until the new weights are complete.")
@@ -1107,6 +1128,7 @@ def train_and_save(method, config, path, data):
     model = method.build(config).to(data.train_images.device)
     history = train(model, data, label=name, **{key: config[key] for key in TRAIN_KEYS})
     info = Info(name, config, history)
+    model.cpu()
     save_checkpoint(path, method, model, info)
     return model, info
 
@@ -1153,7 +1175,7 @@ def reconstructions(model, images, labels):
 def draw(model, info, report, data):
     """All pictures of one model: a dict from the last part of the file's name to a figure."""
     figures = {
-        "loss": plot_loss(info, model.loss_name, report.floor),
+        "loss": plot_loss(info, model, report.floor),
         "features": plot_features(model, info, report),
         "codes": plot_codes(info, report),
     }
@@ -1200,8 +1222,8 @@ def check_writable(folder, flag):
 
 
 def say(text):
-    """Print a line. That nobody reads on (`| head -1`) stops the printing, not the work."""
+    """Print a line. A reader who left (`| head -1`) or a full disk stops the printing, not the work."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError:
         sys.stdout = open(os.devnull, "w")

@@ -27,12 +27,12 @@ def kl_penalty(code, rho, beta):
     # A unit that is off (or on) for the whole batch would cost infinity.
     tiny = torch.finfo(code.dtype).eps
     mean = code.mean(dim=0).clamp(tiny, 1 - tiny)
-    divergence = rho * (rho / mean).log() + (1 - rho) * ((1 - rho) / (1 - mean)).log()
+    divergence = rho * (math.log(rho) - mean.log()) + (1 - rho) * (math.log(1 - rho) - (1 - mean).log())
     return beta * divergence.clamp(min=0).sum()  # next to ρ, rounding can make it a little negative
 
 
 class SparseKL(common.Autoencoder):
-    """Sigmoid code with a KL penalty. ρ and β are the first seed document's.
+    """Sigmoid code with a KL penalty. ρ and β are those of the script this project grew from.
 
     Args:
         hidden: number of units in the code.

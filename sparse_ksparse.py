@@ -1,7 +1,7 @@
 """k-sparse autoencoder: only the k largest units of the code survive.
 
     code    = TopK(ReLU(hidden))
-    loss    = MSE(reconstruction, x) + λ · mean over images of Σ_j |code_j|
+    loss    = MSE(output, x) + λ · mean over images of Σ_j |code_j|
 
 No penalty has to be balanced against the reconstruction: k is the number of active units. The decoder is linear
 and tied, its matrix the encoder's transposed, so that a unit fires for what it draws.
@@ -46,6 +46,7 @@ class KSparse(common.Autoencoder):
     """
 
     loss_name = "MSE"
+    loss_note = "(in its first half training uses more than k units)"
 
     def __init__(self, hidden, k, l1_weight):
         super().__init__(hidden)
@@ -54,14 +55,18 @@ class KSparse(common.Autoencoder):
         self.k, self.l1_weight = k, l1_weight
         self.dictionary = self.encoder.weight  # tied
         self.active_k = k
+        self.register_buffer("fired", torch.zeros(hidden, dtype=torch.bool), persistent=False)
 
-    probe_widths = (2, 3, 4, 6, 8)  # the paper too encodes with more units than it trains with
+    probe_widths = (4, 8)  # the paper too encodes with more units than it trains with
 
     def probe_code(self, images, width):
-        return top_k(F.relu(self.hidden(images)), min(width * self.k, len(self.dictionary)))
+        return top_k(F.relu(self.pre_activation(images)), min(width * self.k, len(self.dictionary)))
 
     def activation(self, hidden):
-        return top_k(F.relu(hidden), self.active_k if self.training else self.k)
+        code = top_k(F.relu(hidden), self.active_k if self.training else self.k)
+        if self.training:
+            self.fired |= (code > 0).any(dim=0)
+        return code
 
     def penalty(self, code):
         return self.l1_weight * code.abs().sum(dim=1).mean()
@@ -75,10 +80,14 @@ class KSparse(common.Autoencoder):
 
     def start_epoch(self, progress):
         # The paper's schedule: with few units from the start, those that happen to win early win for ever
-        # and the rest die. Beginning with many and halving, all of them learn something first.
+        # and the rest die. Beginning with many, all of them learn something first.
         start = max(4 * self.k, 100)
         self.active_k = max(self.k, round(start * (self.k / start) ** min(1, 2 * progress)))
-        return (1 + math.cos(math.pi * progress)) / 2  # small batches are noisy: come to rest at the end
+        # A unit that no image of the last epoch lit is offered to more images, until one does. It happens at k = 5.
+        if progress > 0:
+            self.encoder.bias.data[~self.fired] += 1
+        self.fired.zero_()
+        return (1 + math.cos(math.pi * progress)) / 2  # of Adam's rate: small batches are noisy, come to rest
 
     @torch.no_grad()
     def initialise(self, images):
@@ -92,7 +101,9 @@ METHOD = common.Method(
     model=KSparse,
     defaults={"hidden": 1000, "epochs": 60, "batch_size": 100, "lr": 5e-4, "k": 25, "l1_weight": 0},
     options=[
-        common.Option("k", common.number(int, at_least=1), "active units per image; several train several", True),
+        common.Option(
+            "k", common.number(int, at_least=1), "active units per image; several values: a model each", True
+        ),
         common.Option("l1_weight", common.number(at_least=0), "λ, the weight of the L1 penalty"),
     ],
 )

@@ -23,7 +23,7 @@ def l1_penalty(code, l1_weight):
 
 
 class SparseL1(common.Autoencoder):
-    """ReLU code with an L1 penalty. λ is the first seed document's.
+    """ReLU code with an L1 penalty. λ is that of the script this project grew from.
 
     Args:
         hidden: number of units in the code.
@@ -31,7 +31,7 @@ class SparseL1(common.Autoencoder):
     """
 
     # Adam moves every weight by about the same step. Smaller numbers into the encoder and larger weights in it
-    # make that step a smaller part of them: the encoder is calmer at the seed's high learning rate.
+    # make that step a smaller part of them: the encoder is calmer at this high learning rate.
     input_scale = 0.1
 
     def __init__(self, hidden, l1_weight):

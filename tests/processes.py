@@ -110,3 +110,8 @@ def close_the_reader():
     reader, writer = os.pipe()
     os.close(reader)
     os.dup2(writer, 1)
+
+
+def log_to_a_full_disk():
+    """Standard output cannot be written to."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)

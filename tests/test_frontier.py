@@ -12,7 +12,7 @@ def test_frontier_draws_its_picture(tmp_path, capsys):
     frontier.main(["--hidden", "8", "--epochs", "1", "--images", "600", "--output", str(tmp_path / "frontier.png")])
     assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
     lines = [line for line in capsys.readouterr().out.split("\n") if "MSE" in line]
-    assert len(lines) == 2 + 6 + 5 + 4  # k = 2 and 5, for there are eight units
+    assert len(lines) == 2 + 5 + 4 + 4  # k = 2 and 5, for there are eight units
 
 
 def test_pca_is_the_best_linear_code(data):
