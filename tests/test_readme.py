@@ -16,7 +16,7 @@ def row(heading, first_cell):
     section = README.split(f"\n{heading}\n")[1].split("\n## ")[0]
     for line in section.split("\n"):
         cells = [cell.strip().strip("*") for cell in line.strip("|").split("|")]
-        if cells[0] == first_cell:
+        if cells[0] == first_cell or cells[0].startswith(first_cell + " ("):
             return cells[1:]
     raise AssertionError(f"no row {first_cell!r} below {heading!r}")
 
