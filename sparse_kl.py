@@ -60,7 +60,7 @@ class SparseKL(common.Autoencoder):
     def initialise(self, images):
         super().initialise(images)
         self.encoder.weight.mul_(2)  # a sigmoid is flat at ρ
-        self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts at ρ
+        self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts near ρ
 
 
 METHOD = common.Method(

@@ -45,7 +45,7 @@ def test_train_then_view(run, tmp_path, places, script):
 
 def test_several_k(run, tmp_path):
     folders = ["--output-dir", tmp_path]
-    ks = [path.stem.split("_k")[1] for path in (ROOT / "checkpoints").glob("sparse_ksparse_k*.pt")]
+    ks = [path.stem.rsplit("_k", 1)[1] for path in (ROOT / "checkpoints").glob("sparse_ksparse_k*.pt")]
     result = run("sparse_ksparse.py", "--k", *ks[:2], *folders)
     assert result.status == 0, result.err
     assert {path.name for path in tmp_path.glob("*.png")} == {

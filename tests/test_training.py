@@ -64,7 +64,7 @@ def test_nothing_is_dead_at_the_start(method, data):
     code = model.encode(common.to_float(data.test_images[:2000]))
     assert (code > code.mean(dim=0) * 1.01).any(dim=0).all()  # every unit has images on which it does more than usual
     if method is METHODS["sparse_kl"]:
-        assert code.mean().item() == pytest.approx(0.08, rel=0.2)
+        assert code.mean().item() == pytest.approx(0.08, abs=0.03)  # ρ, but for the sigmoid's curvature
         assert code.mean(dim=0).std() < 0.05
 
 
