@@ -3,7 +3,7 @@
 A script spends two seconds on importing torch. A server imports it once and forks a process for each run.
 """
 
-import codecs
+import ctypes
 import io
 import multiprocessing
 import os
@@ -80,12 +80,15 @@ def _main(script, arguments, streams, before):
 # What a test can do to the process before the script starts
 
 
-def become_nobody():
-    """For root a read-only folder is writable: be somebody else."""
-    codecs.lookup("hex")  # torchvision needs it, and nobody may be barred from Python's own folder
+def obey_permissions():
+    """For root a read-only folder is writable: give up that privilege, CAP_DAC_OVERRIDE, and no other."""
     if os.getuid() == 0:
-        os.setgid(65534)
-        os.setuid(65534)
+        libc = ctypes.CDLL(None)
+        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert libc.capget(header, sets) == 0
+        for number in range(3):  # effective, permitted, inheritable
+            sets[number] &= ~(1 << 1)
+        assert libc.capset(header, sets) == 0
 
 
 def lose_the_network():

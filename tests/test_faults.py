@@ -33,9 +33,7 @@ def contents(folder):
 
 @pytest.fixture
 def room(tmp_path):
-    """A folder that anybody may enter, with weights in it."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(folder, 0o755)
+    """A folder with weights in it."""
     shutil.copy(ROOT / "checkpoints" / "sparse_l1.pt", tmp_path / "good.pt")
     return tmp_path
 
@@ -107,11 +105,10 @@ def test_folders_that_cannot_be_written_are_found_before_the_work(run, room, fla
     locked, free = room / "locked", room / "free"
     locked.mkdir(mode=0o555)
     free.mkdir()
-    os.chmod(free, 0o777)
     arguments = {"--output-dir": free, "--checkpoint": free / "m.pt"}
     arguments[flag] = locked if flag == "--output-dir" else locked / "m.pt"
     words = [word for pair in arguments.items() for word in pair]
-    result = run("sparse_l1.py", "--train", *TINY, *words, before=processes.become_nobody)
+    result = run("sparse_l1.py", "--train", *TINY, *words, before=processes.obey_permissions)
     one_line(result, 1, "Permission denied", flag)
     assert "epoch" not in result.out and not list(locked.iterdir()) and not list(free.iterdir())
 
@@ -183,8 +180,6 @@ def test_a_truncated_unpacked_file_is_mended(run, room, archives, places):
 @pytest.mark.parametrize("unpacked", [True, False])
 def test_a_read_only_data_folder(run, room, archives, unpacked):
     arguments = ["--data-dir", room / "data", "--checkpoint", room / "good.pt", "--output-dir", room / "pictures"]
-    (room / "pictures").mkdir()
-    os.chmod(room / "pictures", 0o777)
     if unpacked:
         common.load_mnist(room / "data")
     before = contents(room / "data")
@@ -192,7 +187,7 @@ def test_a_read_only_data_folder(run, room, archives, unpacked):
     for folder in folders:
         os.chmod(folder, 0o555)
     try:
-        result = run("sparse_l1.py", *arguments, before=processes.become_nobody)
+        result = run("sparse_l1.py", *arguments, before=processes.obey_permissions)
     finally:
         for folder in folders:
             os.chmod(folder, 0o755)
