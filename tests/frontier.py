@@ -106,7 +106,7 @@ def plot(curves, pca, shipped_models, hidden, epochs):
     axes.set_title(f"What each penalty buys: {hidden} units, {epochs} epochs", size=11, loc="left")
     axes.grid(True, which="major", color="#e4e7eb", lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
