@@ -46,6 +46,7 @@ class KSparse(common.Autoencoder):
     """
 
     loss_name = "MSE"
+    probe_widths = (4, 8)  # the paper too encodes with more units than it trains with
     loss_note = "(in its first half training uses more than k units)"
 
     def __init__(self, hidden, k, l1_weight):
@@ -56,8 +57,6 @@ class KSparse(common.Autoencoder):
         self.dictionary = self.encoder.weight  # tied
         self.active_k = k
         self.register_buffer("fired", torch.zeros(hidden, dtype=torch.bool), persistent=False)
-
-    probe_widths = (4, 8)  # the paper too encodes with more units than it trains with
 
     def probe_code(self, images, width):
         return top_k(F.relu(self.pre_activation(images)), min(width * self.k, len(self.dictionary)))
