@@ -51,7 +51,7 @@ class SparseKL(common.Autoencoder):
         return hidden.sigmoid()
 
     def penalty(self, code):
-        return kl_penalty(code, self.rho, self.beta)
+        return kl_penalty(code.float(), self.rho, self.beta)
 
     def own_figures(self, report):
         return {"mean code": f"ρ̂ = {report.mean_code:.4f}, wanted ρ = {self.rho:g}"}

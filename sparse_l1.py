@@ -7,6 +7,7 @@ The penalty charges for every bit of activation, so units that do not earn their
 spot: it charges for how strongly a unit fires, not for whether it does.
 """
 
+import torch
 import torch.nn.functional as F
 
 import common
@@ -16,10 +17,10 @@ def l1_penalty(code, l1_weight):
     """λ · mean over images of Σ_j |code_j|, a scalar.
 
     Args:
-        code: [batch, hidden].
+        code: [batch, hidden], never negative, so that it is its own absolute value.
         l1_weight: λ, at least 0.
     """
-    return l1_weight * code.abs().sum(dim=1).mean()
+    return l1_weight * code.sum(dim=1, dtype=torch.float32).mean()
 
 
 class SparseL1(common.Autoencoder):

@@ -5,7 +5,6 @@ median; things that are compared take turns. Timings belong to the machine they 
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -105,14 +104,23 @@ def fitted_exponent(sizes, times):
     return ((x * y).sum() / (x * x).sum()).item()
 
 
+# A process starts with its parent's peak size as its own, and this one is large: so a small one stands between.
+SMALL_PARENT = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+if subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode:
+    sys.exit(f"{sys.argv[1:]} failed")
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
+
 def process(*command):
     """(seconds, peak resident MiB) of a whole process."""
-    start = time.perf_counter()
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(running.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(map(str, command))} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    parent = (sys.executable, "-S", "-c", SMALL_PARENT, *command)
+    done = subprocess.run(parent, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return tuple(map(float, done.stdout.split()))
 
 
 def training(data, repeats):
@@ -154,21 +162,23 @@ def limit(data, repeats):
 
 def whole_processes(repeats, folder):
     print("\n3, 4. Whole processes\n")
-    python, script = sys.executable, ROOT / "sparse_l1.py"
-    imports = (python, "-c", "import torch, torchvision, matplotlib.pyplot")
-    view = (python, script, "--output-dir", folder)
-    training = (python, script, "--train", "--epochs", "2", "--checkpoint", f"{folder}/l1.pt", "--output-dir", folder)
-    taken = [(process(*imports), process(*view)) for _ in range(repeats + 1)][1:]
-    bare, seen = (statistics.median(pair[i][0] for pair in taken) for i in (0, 1))
-    ratio = statistics.median(pair[1][0] / pair[0][0] for pair in taken)
-    bare_size, view_size = (statistics.median(pair[i][1] for pair in taken) for i in (0, 1))
-    train_size = statistics.median(process(*training)[1] for _ in range(repeats))
-    decoded = 70_000 * common.PIXELS * 4 / 2**20
-    print("| | seconds | peak MiB |\n| --- | --- | --- |")
-    print(f"| bare imports | {bare:.2f} | {bare_size:.0f} |")
-    print(f"| view | {seen:.2f} ({ratio:.2f} x the imports) | {view_size:.0f} |")
-    print(f"| train | | {train_size:.0f} |")
-    print(f"\nMNIST decoded: {decoded / 4:.0f} MiB as bytes, {decoded:.0f} MiB as float32")
+    script = (sys.executable, ROOT / "sparse_l1.py", "--output-dir", folder)
+    commands = {
+        "bare imports": (sys.executable, "-c", "import torch, torchvision, matplotlib.pyplot"),
+        "view": script,
+        "train, 2 epochs": (*script, "--train", "--epochs", "2", "--checkpoint", f"{folder}/l1.pt"),
+    }
+    rounds = [{name: process(*command) for name, command in commands.items()} for _ in range(repeats + 1)][1:]
+    print("| | seconds | x imports | peak MiB | above the imports |\n| --- | --- | --- | --- | --- |")
+    for name in commands:
+        rows = [
+            (seconds, seconds / bare_seconds, size, size - bare_size)
+            for (seconds, size), (bare_seconds, bare_size) in ((t[name], t["bare imports"]) for t in rounds)
+        ]
+        taken, ratio, size, above = map(statistics.median, zip(*rows, strict=True))
+        print(f"| {name} | {taken:.2f} | {ratio:.2f} | {size:.0f} | {above:.0f} |")
+    decoded = 70_000 * common.PIXELS / 2**20
+    print(f"\nMNIST decoded: {decoded:.0f} MiB as bytes, {4 * decoded:.0f} MiB as float32")
 
 
 def scaling(data, repeats):

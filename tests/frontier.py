@@ -91,8 +91,9 @@ def plot(curves, pca, shipped_models, hidden, epochs):
         x, y = zip(*((report.active, report.mse) for _, report, _ in points), strict=True)
         axes.plot(x, y, color=colour, ls=style, marker="o", ms=4, label=label)
         for value, report, alone in points:
+            offset = (4, -10) if label.startswith("L1") or "β at" in label else (4, 4)  # curves that meet another
             axes.annotate(
-                f"{value:g}", (report.active, report.mse), (4, 4), textcoords="offset points", size=7, color=colour
+                f"{value:g}", (report.active, report.mse), offset, textcoords="offset points", size=7, color=colour
             )
             if alone > report.mse * 1.01:  # the code below 0.5 that the count leaves out
                 axes.plot([report.active] * 2, [report.mse, alone], color=colour, lw=0.6, alpha=0.6)
@@ -106,7 +107,7 @@ def plot(curves, pca, shipped_models, hidden, epochs):
     axes.set_title(f"What each penalty buys: {hidden} units, {epochs} epochs", size=11, loc="left")
     axes.grid(True, which="major", color="#e4e7eb", lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
 

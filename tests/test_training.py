@@ -49,6 +49,128 @@ def test_train_loss_is_a_mean_over_images_not_batches(small):
     assert history.train_reconstruction[0] == pytest.approx(common.test_loss(model, small.train_images), rel=1e-4)
 
 
+def bce_by_torch(logits, images):
+    """Value and gradient of torch's own binary cross-entropy on logits, in float64."""
+    logits = logits.detach().double().requires_grad_()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, images.double())
+    loss.backward()
+    return loss.item(), logits.grad
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0, 60.0])
+def test_binary_cross_entropy_is_torchs(scale, small):
+    images = common.to_float(small.test_images)
+    generator = torch.Generator().manual_seed(0)
+    logits = (torch.randn(images.shape, generator=generator) * scale).requires_grad_()
+    before = logits.detach().clone()
+    loss = common.BinaryCrossEntropy.apply(logits, images)
+    (3 * loss).backward()
+    value, gradient = bce_by_torch(logits, images)
+    assert loss.item() == pytest.approx(value, rel=1e-6)
+    assert torch.allclose(logits.grad * images.numel(), 3 * gradient.float() * images.numel(), atol=1e-6)
+    assert torch.equal(logits, before)
+
+
+def test_binary_cross_entropy_of_a_good_reconstruction_loses_no_digits(data):
+    # Nearly all logits are far below zero here, and their parts of the loss cancel.
+    model, _ = common.load_pretrained("sparse_l1")
+    images = common.to_float(data.test_images[:2000])
+    with torch.no_grad():
+        logits = model.output(model.encode(images))
+        loss = common.BinaryCrossEntropy.apply(logits, images).item()
+    assert loss == pytest.approx(bce_by_torch(logits, images)[0], rel=1e-6)
+
+
+def test_binary_cross_entropy_at_the_ends():
+    right = torch.tensor([[-1000.0, -90.0, 90.0, 1000.0]], requires_grad=True)
+    loss = common.BinaryCrossEntropy.apply(right, torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    loss.backward()
+    assert loss.item() == 0 and torch.allclose(right.grad, torch.zeros(1, 4))
+    wrong = torch.tensor([[-1000.0, 1000.0]], requires_grad=True)
+    loss = common.BinaryCrossEntropy.apply(wrong, torch.tensor([[1.0, 0.0]]))
+    loss.backward()
+    assert loss.item() == 1000 and wrong.grad.tolist() == [[-0.5, 0.5]]
+
+
+def test_binary_cross_entropy_takes_tensors_as_torch_does():
+    logits, images = torch.randn(784, 20).T.requires_grad_(), torch.rand(784, 20).T  # not contiguous
+    common.BinaryCrossEntropy.apply(logits, images).backward()
+    value, gradient = bce_by_torch(logits, images)
+    assert torch.allclose(logits.grad, gradient.float())
+
+
+def test_binary_cross_entropy_of_bfloat16_logits():
+    logits = (torch.randn(50, 784, generator=torch.Generator().manual_seed(0)) * 5).bfloat16().requires_grad_()
+    images = torch.rand(50, 784, generator=torch.Generator().manual_seed(1))
+    loss = common.BinaryCrossEntropy.apply(logits, images)
+    loss.backward()
+    value, gradient = bce_by_torch(logits, images)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(value, rel=1e-6)
+    assert torch.allclose(logits.grad.double(), gradient, rtol=2**-7, atol=0)
+
+
+def test_bfloat16_is_that_of_the_output_too_where_the_method_allows(method, small, monkeypatch):
+    model = method.build(small_config(method))
+    model.initialise(small.train_images)
+    kinds = []
+    loss = model.reconstruction_loss
+    monkeypatch.setattr(model, "reconstruction_loss", lambda output, x: kinds.append(output.dtype) or loss(output, x))
+    batches, optimizer = common.Batches(small.train_images, 300), common.make_optimizer(model, 1e-3)
+    for precision in ("float32", "bfloat16"):
+        common.train_epoch(model, batches, optimizer, precision)
+    assert kinds == [torch.float32] * 2 + [torch.bfloat16 if model.bfloat16_code else torch.float32] * 2
+    assert model.bfloat16_code == (method is not METHODS["sparse_ksparse"])
+
+
+@pytest.mark.parametrize("k, fetched", [(4, True), (5, False)])
+def test_ksparse_trains_with_the_same_numbers_whichever_way_it_decodes(k, fetched, small, monkeypatch):
+    method, calls = METHODS["sparse_ksparse"], []
+    embedding_bag = torch.nn.functional.embedding_bag
+    monkeypatch.setattr(
+        torch.nn.functional, "embedding_bag", lambda *args, **more: calls.append(1) or embedding_bag(*args, **more)
+    )
+    model = method.build(small_config(method, hidden=256, k=k, l1_weight=1e-3)).train()
+    model.initialise(small.train_images)
+    images = common.to_float(small.train_images[:50])
+    results = []
+    for plain in (True, False):
+        model.zero_grad()
+        code = model.encode(images)
+        output, code = (model.output(code), code) if plain else model.training_pass(images)
+        penalty = model.penalty(code)
+        (model.reconstruction_loss(output, images) + penalty).backward()
+        results.append((output, penalty, *(parameter.grad for parameter in model.parameters())))
+    assert bool(calls) == fetched
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_ksparse_repeats_with_fetched_rows_too(small):
+    method = METHODS["sparse_ksparse"]
+    config = small_config(method, hidden=256, k=3)
+    arguments = {key: config[key] for key in common.TRAIN_KEYS}
+    models = [method.build(config) for _ in range(2)]
+    assert common.train(models[0], small, **arguments) == common.train(models[1], small, **arguments)
+    assert torch.equal(models[0].dictionary, models[1].dictionary)
+
+
+def test_ksparse_lifts_units_that_no_image_lights(small):
+    method = METHODS["sparse_ksparse"]
+    for k in (1, 20):  # with fetched rows, and without
+        model = method.build(small_config(method, k=k)).train()
+        model.initialise(small.train_images)
+        model.encoder.bias.data[:30] = -1000
+        model.start_epoch(0.0)
+        model.active_k = k
+        for batch in common.Batches(small.train_images, 100):
+            model.training_pass(batch)
+        lit = (model.eval().encode(common.to_float(small.train_images)) > 0).any(dim=0)
+        assert torch.equal(model.fired > 0, lit) and not lit[:30].any() and lit.any()
+        before = model.encoder.bias.detach().clone()
+        model.start_epoch(0.5)
+        assert torch.equal(model.encoder.bias - before, (~lit).float()) and not model.fired.any()
+
+
 def test_tensors_in_and_out(trained, small):
     _, model, _ = trained
     images = common.to_float(small.test_images[:7])
@@ -59,8 +181,9 @@ def test_tensors_in_and_out(trained, small):
 
 
 def test_nothing_is_dead_at_the_start(method, data):
-    model = method.build({**method.defaults})
-    model.initialise(data.train_images)
+    torch.manual_seed(0)
+    model = method.build({**method.defaults, **({"k": 100} if method is METHODS["sparse_ksparse"] else {})})
+    model.initialise(data.train_images)  # k = 25 starts with 100 units too
     code = model.encode(common.to_float(data.test_images[:2000]))
     assert (code > code.mean(dim=0) * 1.01).any(dim=0).all()  # every unit has images on which it does more than usual
     if method is METHODS["sparse_kl"]:
