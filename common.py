@@ -85,10 +85,6 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent
 PIXELS = 28 * 28
 
-# For pixels that no image lights, Adam's averages decay into subnormal numbers, which are so slow on a CPU that an
-# epoch of k-sparse took a quarter longer. A thread takes the setting from its parent: so here, before there is any.
-torch.set_flush_denormal(True)
-
 # ---------------------------------------------------------------------------------------------------------
 # 2. Data
 
@@ -247,7 +243,7 @@ def pixel_entropy(images):
 class Autoencoder(nn.Module):
     """One linear layer to the code and one back; a script's subclass adds the activation and the penalty.
 
-        hidden         = s · (x - mean) W + b        [batch, hidden]
+        hidden         = s · (x - mean) Wᵀ + b       [batch, hidden]
         code           = activation(hidden)          [batch, hidden]
         output         = t · code · dictionary + c   [batch, 784], the logits
         reconstruction = sigmoid(output)             [batch, 784], in [0, 1]
@@ -1075,6 +1071,9 @@ def main(method, arguments=None):
     Raises:
         UserError: anything that the user can mend.
     """
+    # For pixels that no image lights, Adam's averages decay into subnormal numbers, which are so slow on a CPU that an
+    # epoch of k-sparse took a quarter longer. A thread takes the setting from its parent: so here, before there is any.
+    torch.set_flush_denormal(True)
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on

@@ -211,6 +211,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    torch.set_flush_denormal(True)  # as common.main does
     data = common.load_mnist(ROOT / "data")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {options.repeats}")
     training(data, options.repeats)

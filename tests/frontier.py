@@ -102,7 +102,9 @@ def plot(curves, pca, shipped_models, hidden, epochs):
         colour = COLOURS["k-sparse" if "ksparse" in name else "L1" if "l1" in name else "KL"]
         label = None if number else "shipped models (k-sparse: 1000 units, more epochs)"
         axes.plot(report.active, report.mse, color=colour, marker="*", ms=13, mec="black", mew=0.7, ls="", label=label)
-    axes.plot([], [], color=COLOURS["KL"], marker="_", ms=7, lw=0.6, label="KL with its units below 0.5 silenced")
+    axes.plot(
+        [], [], color=COLOURS["KL"], marker="_", ms=7, lw=0.6, label="KL with its units below 0.5 held at their means"
+    )
     axes.set(xscale="log", yscale="log", xlabel="active units per image (mean)", ylabel="test MSE per pixel")
     axes.set_title(f"What each penalty buys: {hidden} units, {epochs} epochs", size=11, loc="left")
     axes.grid(True, which="major", color="#e4e7eb", lw=0.8)
