@@ -492,10 +492,10 @@ def fastest_precision(device):
     """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
     if device.type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 cannot tell
-        return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
-    return (
-        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    )
+        built_in = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    else:
+        built_in = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if built_in else "float32"
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -1087,13 +1087,14 @@ def main(method, arguments=None):
         model, info = loaded or train_and_save(method, config, path, data)
         report = evaluate(model.to(device), data.test_images, data.test_labels)
         say(describe(info, model, report, path))
-        figures = draw(model, info, report, data)
+        pairs = {"test": reconstructions(model, *data[2:]), "train": reconstructions(model, *data[:2])}
+        figures = draw(model, info, report, pairs)
         for kind, figure in figures.items():
             paths.append(options.output_dir / f"{info.name}_{kind}.png")
             save_figure(figure, paths[-1])
         say("\n".join(f"  {shown(path)}" for path in paths[-len(figures) :]))
         label = ", ".join(f"{option.name} = {config[option.name]}" for option in method.options if option.several)
-        rows["input"], rows[label or "output"] = reconstructions(model, *data[2:])
+        rows["input"], rows[label] = pairs["test"]
         if options.probe:
             say(describe_probe(probe(model.probe_code, data, model.probe_widths)))
     if len(plans) > 1:
@@ -1217,15 +1218,15 @@ def reconstructions(model, images, labels):
         return inputs.cpu(), model(inputs)[0].cpu()
 
 
-def draw(model, info, report, data):
-    """All pictures of one model: a dict from the last part of the file's name to a figure."""
+def draw(model, info, report, pairs):
+    """All pictures of one model: a dict from the last part of the file's name to a figure. `pairs` has what
+    `reconstructions` gives for the "test" and the "train" images."""
     figures = {
         "loss": plot_loss(info, model, report.floor),
         "features": plot_features(model, info, report),
         "codes": plot_codes(info, report),
     }
-    for part, images, labels in (("test", *data[2:]), ("train", *data[:2])):
-        inputs, outputs = reconstructions(model, images, labels)
+    for part, (inputs, outputs) in pairs.items():
         title = f"{info.name}: {part} images and their reconstructions"
         figures[part] = plot_rows({"input": inputs, "output": outputs}, title)
     return figures

@@ -28,23 +28,18 @@ import sparse_ksparse  # noqa: E402
 import sparse_l1  # noqa: E402
 
 METHODS = [sparse_l1.METHOD, sparse_kl.METHOD, sparse_ksparse.METHOD]
-
-
-def seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+FASTEST = common.fastest_precision(torch.device("cpu"))
 
 
 def in_turns(repeats, **functions):
     """Median seconds of each function, called in turns after one call each that is not counted."""
     taken = {name: [] for name in functions}
-    for round_ in range(repeats + 1):
+    for _ in range(repeats + 1):
         for name, function in functions.items():
-            taken[name].append(seconds(function))
-            if round_ == 0:
-                taken[name].clear()
-    return {name: statistics.median(values) for name, values in taken.items()}
+            start = time.perf_counter()
+            function()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in taken.items()}
 
 
 def conventional_epoch(method, config):
@@ -126,18 +121,16 @@ def process(*command):
 def training(data, repeats):
     print("\n1. Training, seconds per epoch at the defaults\n")
     print("| script | conventional | ours, float32 | ours, fastest | times faster |\n| --- | --- | --- | --- | --- |")
-    fastest = common.fastest_precision(torch.device("cpu"))
-    times = {}
     for method in METHODS:
         config = {**method.defaults, "precision": "float32"}
-        times[method.name] = t = in_turns(
+        t = in_turns(
             repeats,
             conventional=conventional_epoch(method, config),
             float32=our_epoch(method, config, data),
-            fastest=our_epoch(method, {**config, "precision": fastest}, data),
+            fastest=our_epoch(method, {**config, "precision": FASTEST}, data),
         )
         print(
-            f"| {method.name} | {t['conventional']:.3f} | {t['float32']:.3f} | {t['fastest']:.3f} ({fastest}) "
+            f"| {method.name} | {t['conventional']:.3f} | {t['float32']:.3f} | {t['fastest']:.3f} ({FASTEST}) "
             f"| {t['conventional'] / t['fastest']:.1f} |"
         )
 
@@ -145,9 +138,8 @@ def training(data, repeats):
 def limit(data, repeats):
     print("\n2. The limit: the matrix products of the epoch alone, and what part of the time they are\n")
     print("| script | precision | products, s | epoch, s | products / epoch |\n| --- | --- | --- | --- | --- |")
-    fastest = common.fastest_precision(torch.device("cpu"))
     for method in METHODS:
-        for precision in dict.fromkeys(("float32", fastest)):
+        for precision in dict.fromkeys(("float32", FASTEST)):
             config = {**method.defaults, "precision": precision}
             t = in_turns(
                 repeats,
@@ -184,17 +176,16 @@ def whole_processes(repeats, folder):
 def scaling(data, repeats):
     print("\n5. Scaling of an epoch, fastest precision\n")
     data = data._replace(train_images=data.train_images[:12_000])
-    fastest = common.fastest_precision(torch.device("cpu"))
     sizes = (256, 512, 1024, 2048, 4096, 8192)
     print("| script | " + " | ".join(map(str, sizes)) + " | exponent |\n" + "| --- " * (len(sizes) + 2) + "|")
     for method in METHODS:
-        configs = {str(hidden): {**method.defaults, "hidden": hidden, "precision": fastest} for hidden in sizes}
+        configs = {str(hidden): {**method.defaults, "hidden": hidden, "precision": FASTEST} for hidden in sizes}
         times = fifth(repeats, method, configs, data)
         cells = " | ".join(f"{value:.2f}" for value in times)
         print(f"| {method.name} | {cells} | {fitted_exponent(sizes, times):.2f} |")
     method = sparse_ksparse.METHOD
     configs = {
-        f"k = {k}": {**method.defaults, "hidden": 8192, "k": k, "precision": fastest} for k in (5, 10, 25, 50, 100)
+        f"k = {k}": {**method.defaults, "hidden": 8192, "k": k, "precision": FASTEST} for k in (5, 10, 25, 50, 100)
     }
     print("\n| k-sparse, 8192 units | " + " | ".join(configs) + " |\n" + "| --- " * (len(configs) + 1) + "|")
     cells = " | ".join(f"{value:.2f}" for value in fifth(repeats, method, configs, data))

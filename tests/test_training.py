@@ -94,9 +94,10 @@ def test_binary_cross_entropy_at_the_ends():
 
 def test_binary_cross_entropy_takes_tensors_as_torch_does():
     logits, images = torch.randn(784, 20).T.requires_grad_(), torch.rand(784, 20).T  # not contiguous
-    common.BinaryCrossEntropy.apply(logits, images).backward()
+    loss = common.BinaryCrossEntropy.apply(logits, images)
+    loss.backward()
     value, gradient = bce_by_torch(logits, images)
-    assert torch.allclose(logits.grad, gradient.float())
+    assert loss.item() == pytest.approx(value, rel=1e-6) and torch.allclose(logits.grad, gradient.float())
 
 
 def test_binary_cross_entropy_of_bfloat16_logits():
