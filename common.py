@@ -1,73 +1,34 @@
-"""What the three sparse autoencoders share, in reading order:
+"""What the three sparse autoencoders share, in the order of its use:
 
-1. errors     one exception for the user, one place that prints it
-2. data       MNIST, decoded once, and minibatches of it
-3. model      one linear layer each way; a script adds the activation and the penalty
-4. training   the loop
-5. evaluation what a model is worth: loss above the floor, active units, dead units, a linear probe
-6. checkpoints
-7. pictures
-8. command line
+1. data          MNIST, and minibatches of it
+2. model         one linear layer each way; a script adds the activation, the loss and the start
+3. training      the loop
+4. evaluation    what a model is worth, and how few of its units carry the picture
+5. checkpoints   weights in a file that nobody has to trust
+6. pictures      losses, reconstructions, dictionary, codes, parts
+7. explore.html  the weights as the page wants them
+8. command line  the options are the model, and name its files
+9. files, words  what is written appears whole, what is said never stops the work
 
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
 
-import os
-import sys
-
-METHODS = ("sparse_l1", "sparse_kl", "sparse_ksparse")
-
-# ---------------------------------------------------------------------------------------------------------
-# 1. Errors
-
-
-class UserError(Exception):
-    """Something the user can mend. Its text is one line: what is wrong, and what to do.
-
-    Attributes:
-        status: exit status of the script, 2 for a wrong command line and 1 for everything else.
-    """
-
-    def __init__(self, message, status=1):
-        super().__init__(" ".join(str(message).split()))
-        self.status = status
-
-
-class DamagedCheckpoint(UserError):
-    """A file that is no checkpoint; --train may replace it, as nothing else may."""
-
-
-def exit_with_one_line(kind, error, traceback):
-    """`sys.excepthook` of the three scripts: the one place where an error meets the user."""
-    if issubclass(kind, UserError):
-        message, status = f"error: {error}", error.status
-    elif issubclass(kind, KeyboardInterrupt):
-        message, status = "interrupted: files that were complete stay as they were", 130
-    elif issubclass(kind, BrokenPipeError):
-        message, status = "error: standard output was closed early", 1
-    elif issubclass(kind, MemoryError) or (issubclass(kind, RuntimeError) and "memory" in str(error)):
-        message, status = "error: there is not enough memory: try a smaller --hidden or --batch-size", 1
-    else:
-        return sys.__excepthook__(kind, error, traceback)  # a bug of ours: show all of it
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
-    os._exit(status)  # an excepthook cannot choose the exit status in any other way
-
-
-# Set before the slow imports below, so that Ctrl-C during them is a clean line too.
-if os.path.splitext(os.path.basename(sys.argv[0]))[0] in METHODS:
-    sys.excepthook = exit_with_one_line
-
 import argparse
+import base64
 import contextlib
-import hashlib
-import http.client
+import difflib
+import gzip
 import importlib
+import inspect
 import io
 import json
 import math
-import shutil
+import os
+import re
+import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,20 +38,35 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
-from torchvision.datasets import MNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.datasets.utils import check_integrity
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent
 PIXELS = 28 * 28
 
-# ---------------------------------------------------------------------------------------------------------
-# 2. Data
+
+class UserError(ValueError):
+    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
+
+    def __init__(self, message):
+        super().__init__(" ".join(str(message).split()))
+
+
+def require(condition, message):
+    """Raise UserError with `message` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def whole(number, low, high):
+    """Whether `number` is an int from `low` to `high`."""
+    return isinstance(number, int) and low <= number <= high
+
+
+# 1. Data -------------------------------------------------------------------------------------------------
 
 
 class Data(NamedTuple):
-    """MNIST, all of it, as torchvision decodes it."""
+    """MNIST."""
 
     train_images: torch.Tensor  # [60000, 784] uint8, 0 is the background
     train_labels: torch.Tensor  # [60000] int64, the digit
@@ -98,115 +74,51 @@ class Data(NamedTuple):
     test_labels: torch.Tensor  # [10000] int64
 
 
-UNPACKED_BYTES = {
-    "train-images-idx3-ubyte": 16 + 60_000 * PIXELS,
-    "train-labels-idx1-ubyte": 8 + 60_000,
-    "t10k-images-idx3-ubyte": 16 + 10_000 * PIXELS,
-    "t10k-labels-idx1-ubyte": 8 + 10_000,
-}
+def load_mnist(data_dir=ROOT / "data", train_count=60_000):
+    """Data, from the archives in `data_dir`/MNIST/raw (`data_dir` is what torchvision calls the root), with the first
+    `train_count` of the training images, since a few are quickly read. An archive that is missing or damaged is
+    downloaded; UserError when that cannot be done."""
+    raw, parts = Path(data_dir) / "MNIST" / "raw", []
+    for part, total, count in (("train", 60_000, train_count), ("t10k", 10_000, 10_000)):
+        for path, shape in (
+            (raw / f"{part}-images-idx3-ubyte.gz", (total, 28, 28)),
+            (raw / f"{part}-labels-idx1-ubyte.gz", (total,)),
+        ):
+            try:
+                entries = read_archive(path, shape, count)
+            except (FileNotFoundError, gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
+                fetch_archive(path, "missing" if isinstance(error, FileNotFoundError) else "damaged")
+                entries = read_archive(path, shape, count)
+            parts.append(entries.view(count, PIXELS) if shape[1:] else entries.long())
+    return Data(*parts)
 
 
-def load_mnist(data_dir):
-    """Read MNIST from `data_dir`/MNIST/raw, unpacking the archives there when that has not been done yet.
-
-    Args:
-        data_dir: the folder that `torchvision.datasets.MNIST` calls its root.
-
-    Returns:
-        Data.
-
-    Raises:
-        UserError: an archive is missing or damaged and cannot be downloaded, or a file cannot be read.
-    """
-    raw = Path(data_dir) / "MNIST" / "raw"
-    try:
-        # torchvision trusts any unpacked file that exists; a run killed while unpacking leaves a short one.
-        if all(_size(raw / name) == size for name, size in UNPACKED_BYTES.items()):
-            with contextlib.suppress(AssertionError, ValueError):  # the right size, but not these files
-                return _read_unpacked(raw)
-        return _unpack(Path(data_dir), raw)
-    except OSError as error:
-        raise UserError(f"cannot read MNIST in {raw}: {error.strerror or error}; see --data-dir") from error
+def read_archive(path, shape, count):
+    """The first `count` entries of an archive of bytes of this shape, as a tensor. Reading all of them verifies gzip's
+    checksum. Raises OSError, EOFError, ValueError or zlib.error when the file is not there or not such an archive."""
+    with gzip.open(path) as file:
+        header = np.frombuffer(file.read(4 + 4 * len(shape)), dtype=">i4").tolist()
+        content = bytearray(file.read(count * math.prod(shape[1:])))
+        if header != [0x800 + len(shape), *shape] or (count == shape[0] and file.read(1)):
+            raise ValueError("something else is in the archive")
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(count, *shape[1:]))
 
 
-def _size(path):
-    return path.stat().st_size if path.is_file() else -1
+def fetch_archive(path, fault):
+    """Download one of MNIST's archives to `path` and verify it; UserError when that cannot be done."""
+    from torchvision.datasets import MNIST  # only here: importing it takes as long as torch
+    from torchvision.datasets.utils import download_url
 
-
-def _read_unpacked(raw):
-    def read(reader, name):
-        return reader(str(raw / name))
-
-    return Data(
-        read(read_image_file, "train-images-idx3-ubyte").view(-1, PIXELS),
-        read(read_label_file, "train-labels-idx1-ubyte"),
-        read(read_image_file, "t10k-images-idx3-ubyte").view(-1, PIXELS),
-        read(read_label_file, "t10k-labels-idx1-ubyte"),
+    say(f"Downloading MNIST: {path.name} is {fault} in {shown(path.parent)}")
+    with tempfile.TemporaryDirectory() as folder:
+        for mirror in MNIST.mirrors:
+            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):  # whatever: the next one
+                download_url(mirror + path.name, folder, path.name, dict(MNIST.resources)[path.name])
+                return write_whole(path, (Path(folder) / path.name).read_bytes(), "--data-dir")
+    raise UserError(
+        f"{path.name} is {fault} in {shown(path.parent)} and cannot be downloaded: restore it with "
+        "`git checkout data`, connect to a network, or see --data-dir"
     )
-
-
-def _unpack(data_dir, raw):
-    """Unpack in a private folder and move the files into place whole: two runs at once cannot disturb one
-    another, nor a killed one the next. A data folder that cannot be written to is left as it is."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".unpack-", dir=data_dir)
-    except OSError:
-        scratch = tempfile.TemporaryDirectory(prefix="mnist-")
-    with scratch as root:
-        private = Path(root) / "MNIST" / "raw"
-        private.mkdir(parents=True)
-        lacking = []
-        for name, md5 in MNIST.resources:
-            if check_integrity(str(raw / name), md5):
-                shutil.copyfile(raw / name, private / name)
-            else:
-                lacking.append(f"{name} ({'damaged' if (raw / name).exists() else 'missing'})")
-        if lacking:
-            say(f"Downloading MNIST: {', '.join(lacking)} in {raw}")
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                MNIST(root, download=True)
-        except (RuntimeError, http.client.HTTPException) as error:
-            raise UserError(
-                f"MNIST cannot be downloaded, and in {raw} there is no good copy of {', '.join(lacking)}: "
-                "restore the archives with `git checkout data`, or connect to a network"
-            ) from error
-        data = _read_unpacked(private)
-        with contextlib.suppress(OSError):  # a read-only data folder: the next run unpacks again
-            raw.mkdir(parents=True, exist_ok=True)
-            for name in UNPACKED_BYTES:
-                os.replace(private / name, raw / name)
-        return data
-
-
-class Batches:
-    """Minibatches of images, [batch, 784] float32 in [0, 1]: iterate over it once per epoch.
-
-    The images stay in memory as bytes and each batch is one gather from them. Decoding every image again
-    in every epoch, as `DataLoader(MNIST(transform=ToTensor()))` does, takes longer than the training.
-
-    Args:
-        images: [n, 784] uint8, on the device where the batches are wanted.
-        batch_size: images per batch; the last batch of an epoch holds what is left over.
-        seed: draw a new order in every epoch, from a generator with this seed. None keeps the order.
-    """
-
-    def __init__(self, images, batch_size, seed=None):
-        self.images, self.batch_size = images, batch_size
-        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
-
-    def __len__(self):
-        return math.ceil(len(self.images) / self.batch_size)
-
-    def __iter__(self):
-        if self.generator is None:
-            batches = self.images.split(self.batch_size)
-        else:
-            order = torch.randperm(len(self.images), generator=self.generator).to(self.images.device)
-            batches = (self.images.index_select(0, chosen) for chosen in order.split(self.batch_size))
-        for batch in batches:
-            yield to_float(batch)
 
 
 def to_float(images):
@@ -214,186 +126,113 @@ def to_float(images):
     return images.float().div_(255)
 
 
-def first_of_each_digit(labels):
-    """The index of the first image of each digit, [10]: the same ten pictures for every model."""
-    return torch.stack([(labels == digit).nonzero()[0, 0] for digit in range(10)])
+def batches(images, batch_size, generator=None):
+    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, the last with what is left over; in a new
+    order drawn from a torch.Generator, or without one in their own.
+
+    The images stay in memory as bytes and each batch is one gather from them. Decoding every image again in every
+    epoch, as `DataLoader(MNIST(transform=ToTensor()))` does, takes longer than the training.
+    """
+    if generator is None:
+        parts = images.split(batch_size)
+    else:
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        parts = (images.index_select(0, chosen) for chosen in order.split(batch_size))
+    return map(to_float, parts)
 
 
 def pixel_entropy(images):
-    """The floor of the binary cross-entropy: what a perfect reconstruction of these images still costs.
-
-    A pixel of brightness x reconstructed as x costs -x log x - (1 - x) log(1 - x), which is 0 only for
-    black and white. Grey pixels make it 0.05808 on MNIST's test set.
-
-    Args:
-        images: [n, 784] uint8.
-
-    Returns:
-        nats per pixel, a float.
+    """The floor of the binary cross-entropy, in nats per pixel: what a perfect reconstruction of images [n, 784] uint8
+    still costs. A pixel x reconstructed as x costs -x log x - (1 - x) log(1 - x), which is 0 only for black and white.
     """
     x = torch.arange(256, dtype=torch.float64) / 255
     entropy = -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x))
     return (torch.bincount(images.flatten().cpu(), minlength=256).double() @ entropy).item() / images.numel()
 
 
-# ---------------------------------------------------------------------------------------------------------
-# 3. Model
+# 2. Model ------------------------------------------------------------------------------------------------
 
 
 class Autoencoder(nn.Module):
-    """One linear layer to the code and one back; a script's subclass adds the activation and the penalty.
+    """One linear layer to the code and one back:
 
         hidden         = s · (x - mean) Wᵀ + b       [batch, hidden]
         code           = activation(hidden)          [batch, hidden]
-        output         = t · code · dictionary + c   [batch, 784], the logits
-        reconstruction = sigmoid(output)             [batch, 784], in [0, 1]
+        output         = code · dictionary + c       [batch, 784]
+        reconstruction = squash(output)              [batch, 784], in [0, 1]
 
-    Row j of `dictionary` (column j of the decoder's matrix) is, up to the factor t, the picture that unit j draws.
+    Row j of `dictionary` (column j of the decoder's matrix) is the picture that unit j adds; `mean` is the mean image
+    of the training set. The constant s lets the encoder learn s times as fast: Adam moves all weights alike.
+
+    A script's subclass says what makes its method different: `activation` and `squash` above, and
+
+        initialise()                 sets the weights that training starts from; `mean_image` is there already
+        loss(output, code, images)   two scalars: the reconstruction's loss, a mean over pixels, and the penalty
+        after_step(progress)         constraints and schedules, after each step and once before the first, when this
+                                     part of the training lies behind, in [0, 1]; by default nothing
 
     Args:
-        hidden: number of units in the code.
+        hidden: number of units in the code, 1 to 32768
+        weight_decay: of the dictionary, in the sense of torch.optim, at least 0
+
+    Raises:
+        UserError: one of them is out of its range.
     """
 
+    name = None  # of the method, its script and its files: "sparse_l1"
+    loss_name = "BCE"  # of the reconstruction loss: "BCE" or "MSE"
     active_above = 0.0  # a unit is active on an image when its code is above this
-    input_scale = 1.0  # s above; see SparseL1
-    code_scale = 1.0  # t above; see SparseKL
-    probe_widths = (1,)  # multiples of the training's active units that the linear probe tries
-    bfloat16_code = True  # with --precision bfloat16, whether training keeps code and logits in bfloat16 too
-    loss_name = "BCE"
-    loss_note = ""  # what a reader of the loss graph has to know
+    input_scale = 1.0  # s
 
-    def __init__(self, hidden):
+    def __init__(self, hidden, weight_decay):
         super().__init__()
+        require(whole(hidden, 1, 32_768), f"hidden has to be a whole number from 1 to 32768, not {hidden}")
+        require(0 <= weight_decay < math.inf, f"weight_decay has to be at least 0, not {weight_decay}")
+        self.weight_decay = weight_decay
         self.encoder = nn.Linear(PIXELS, hidden)
         self.dictionary = nn.Parameter(torch.empty(hidden, PIXELS))
         self.decoder_bias = nn.Parameter(torch.empty(PIXELS))
         self.register_buffer("mean_image", torch.empty(PIXELS))
 
-    def activation(self, hidden):
-        """[batch, hidden] pre-activations -> [batch, hidden] code."""
-        raise NotImplementedError
-
-    def penalty(self, code):
-        """[batch, hidden] code as `training_pass` gives it -> float32 scalar, what sparsity costs, already weighted."""
-        raise NotImplementedError
-
-    def pre_activation(self, images):
-        """[batch, 784] images in [0, 1] -> [batch, hidden] pre-activations."""
-        centred = images - self.mean_image
-        return torch.addmm(self.encoder.bias, centred, self.encoder.weight.T, alpha=self.input_scale)
+    def after_step(self, progress):
+        pass
 
     def encode(self, images):
-        """[batch, 784] images in [0, 1] -> [batch, hidden] code."""
-        return self.activation(self.pre_activation(images))
+        """[batch, 784] images in [0, 1] -> [batch, hidden] code. Raises UserError for anything else (outside of
+        training, where looking costs time)."""
+        if not self.training:
+            require_images(images)
+        centred = images - self.mean_image
+        return self.activation(torch.addmm(self.encoder.bias, centred, self.encoder.weight.T, alpha=self.input_scale))
 
     def output(self, code):
-        """[batch, hidden] code -> [batch, 784] what the loss is taken on: the logits."""
-        return torch.addmm(self.decoder_bias, code, self.dictionary, alpha=self.code_scale)
+        """[batch, hidden] code -> [batch, 784], what the loss is taken on."""
+        return torch.addmm(self.decoder_bias, code, self.dictionary)
 
     def decode(self, code):
-        """[batch, hidden] code -> [batch, 784] images in [0, 1]."""
+        """[batch, hidden] code -> [batch, 784] reconstruction in [0, 1]."""
         return self.squash(self.output(code))
-
-    def squash(self, output):
-        """[batch, 784] output -> [batch, 784] images in [0, 1]."""
-        return output.sigmoid()
 
     def forward(self, images):
         """[batch, 784] images -> ([batch, 784] reconstruction in [0, 1], [batch, hidden] code)."""
         code = self.encode(images)
         return self.decode(code), code
 
-    def reconstruction_loss(self, output, images):
-        """Binary cross-entropy on logits, mean over images and pixels, in nats: a scalar."""
-        return BinaryCrossEntropy.apply(output, images)
 
-    def training_pass(self, images):
-        """[batch, 784] images -> ([batch, 784] output, [batch, hidden] code) that training takes its loss on. A method
-        may train with more active units than it has later, and give their values alone: [batch, active units]."""
-        code = self.encode(images)
-        return self.output(code), code
-
-    def probe_code(self, images, width):
-        """As `encode`, with `width` times as many active units where the method sets their number."""
-        return self.encode(images)
-
-    def own_figures(self, report):
-        """Lines that only this method's report has: a dict from a label to a text."""
-        return {}
-
-    def start_epoch(self, progress):
-        """Called before each epoch of training with the part of it that lies behind, in [0, 1): the factor on the
-        learning rate."""
-        return 1.0
-
-    @torch.no_grad()
-    def initialise(self, images):
-        """Start from what the training images say, [n, 784] uint8; torch's default start leaves more than
-        half of a ReLU code dead, for it sees only positive inputs.
-
-        - The encoder sees deviations from the mean image, and the decoder starts by drawing that image.
-        - Units come in pairs that point along a direction and against it, in the decoder too: with a ReLU, a pair
-          passes its direction on exactly. The directions are orthonormal and span the first principal components,
-          so training starts from the best linear code. They are turned at random within that span, or else the
-          units of the last components would have next to nothing to fire on.
-        """
-        mean, components = principal_components(images.cpu())  # in float64, which not every device has
-        self.mean_image.copy_(mean)
-        self.decoder_bias.copy_(mean.clamp(1e-3, 1 - 1e-3).logit())
-        pairs = min(len(self.dictionary) // 2, 256)  # later components are border pixels that hardly change
-        turn = torch.linalg.qr(torch.randn(pairs, pairs)).Q
-        directions = torch.randn(self.dictionary.shape) / math.sqrt(PIXELS)  # for the units that are left over
-        directions[:pairs] = turn @ components[:pairs]
-        directions[pairs : 2 * pairs] = -directions[:pairs]
-        self.dictionary.copy_(directions)
-        self.encoder.weight.copy_(directions / self.input_scale)
-        self.encoder.bias.zero_()
+def require_images(images):
+    """Raise UserError unless `images` is what `Autoencoder.encode` wants."""
+    wanted = "encode wants a float32 tensor [n, 784] of images in [0, 1], 0 being the background, not"
+    require(isinstance(images, torch.Tensor), f"{wanted} a {type(images).__name__}: see torch.as_tensor")
+    require(images.ndim == 2 and images.shape[1] == PIXELS, f"{wanted} {list(images.shape)}: see .view(-1, 784)")
+    require(images.dtype == torch.float32, f"{wanted} {images.dtype}: see common.to_float for bytes, else .float()")
+    in_range = images.numel() == 0 or (images.min() >= 0 and images.max() <= 1)  # NaN is not
+    require(in_range, f"{wanted} values outside that range: divide bytes by 255")
 
 
-class BinaryCrossEntropy(torch.autograd.Function):
-    """Mean over images and pixels of softplus(z) - x z, in nats, for logits z and images x, both [batch, 784].
+# 3. Training ---------------------------------------------------------------------------------------------
 
-    The same as torch's `binary_cross_entropy_with_logits`, but quicker: the gradient, (sigmoid(z) - x) / numel, needs
-    the sigmoid anyway, and softplus(z) = z - log sigmoid(z). The images are constants to it.
-    """
-
-    @staticmethod
-    def forward(ctx, logits, images):
-        logits = logits.float()
-        reward = torch.dot(logits.flatten(), images.flatten())
-        logits = logits.clamp(min=-80)  # softplus is 0 there, and below it float32's sigmoid would be 0, without a log
-        linear = logits.sum(dim=1)
-        sigmoid = logits.sigmoid_()  # in place: `logits` is our own copy
-        # Image by image, for these are small differences of large sums.
-        softplus = linear - sigmoid.log().sum(dim=1)
-        ctx.save_for_backward(sigmoid.sub_(images))
-        return (softplus.sum() - reward) / images.numel()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        (error,) = ctx.saved_tensors
-        return error * (grad / error.numel()), None
-
-
-def principal_components(images):
-    """Mean and principal components of images.
-
-    Args:
-        images: [n, 784] uint8.
-
-    Returns:
-        the mean image, [784], and the components, [784, 784] with orthonormal rows, largest variance first.
-    """
-    total = sum(batch.sum(dim=0, dtype=torch.float64) for batch in Batches(images, 2_000))
-    mean = (total / len(images)).float()
-    centred = (batch.sub_(mean) for batch in Batches(images, 2_000))
-    covariance = sum(batch.T @ batch for batch in centred)
-    return mean, torch.linalg.eigh(covariance.double()).eigenvectors.flip(1).T.float()
-
-
-# ---------------------------------------------------------------------------------------------------------
-# 4. Training
+COOL_DOWN = 0.2  # the last fifth of training, in which the learning rate falls to 0 and the weights come to rest
+TRAIN_KEYS = ("epochs", "batch_size", "lr", "seed", "precision")
 
 
 class History(NamedTuple):
@@ -405,87 +244,104 @@ class History(NamedTuple):
 
 
 def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", label="training"):
-    """Train `model` in place, on the device that it and `data` are on, with Adam; it ends in evaluation mode.
+    """Train `model` in place with Adam, on the device that it and `data` are on; it ends in evaluation mode.
 
     The same arguments on the same machine give bit-identical weights.
 
     Args:
-        model: an Autoencoder; it is initialised here.
-        data: Data.
-        epochs, batch_size, lr, seed: as on the command line.
-        precision: of the matrix products, and of what `Autoencoder.bfloat16_code` says: "float32" or "bfloat16".
-        label: what the progress bar is called.
+        model: an Autoencoder; its weights are set anew here
+        data: Data
+        epochs: passes over the training images, at least 1
+        batch_size: images per step, 1 to 60000
+        lr: learning rate, above 0; it falls to 0 over the last fifth of the training
+        seed: of the weights' start and the order of the images, at least 0
+        precision: of the training's matrix products, float32 or bfloat16
+        label: what the progress is called
 
-    Returns:
-        History.
-
-    Raises:
-        UserError: the loss became NaN, infinite or absurd.
+    Returns History. Raises UserError when an argument is out of its range, or a loss became NaN, infinite or absurd.
     """
+    check_training(epochs, batch_size, lr, seed, precision)
     torch.manual_seed(seed)
-    model.initialise(data.train_images)
-    untrained = test_loss(model.eval(), data.test_images)
-    batches = Batches(data.train_images, batch_size, seed)
+    generator = torch.Generator().manual_seed(seed)
+    images, count = data.train_images, len(data.train_images)
+    with torch.no_grad():
+        model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / count)
+        model.initialise()
+        model.after_step(0.0)
     optimizer = make_optimizer(model, lr)
-    history = History([], [], [])
+    untrained = mean_loss(model, data.test_images, precision)
+    history, step, steps = History([], [], []), 0, epochs * math.ceil(count / batch_size)
     interactive = sys.stderr.isatty()
     with tqdm(total=epochs, desc=label, unit="epoch", disable=not interactive) as bar:
-        for epoch in range(epochs):
-            optimizer.param_groups[0]["lr"] = lr * model.start_epoch(epoch / epochs)
-            train_loss, train_reconstruction = train_epoch(model, batches, optimizer, precision)
-            after = test_loss(model.eval(), data.test_images)
+        for epoch in range(1, epochs + 1):
+            model.train()
+            sums = torch.zeros(2, device=images.device)  # read once per epoch, not once per batch
+            for batch in batches(images, batch_size, generator):
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * min(1, (1 - step / steps) / COOL_DOWN)
+                sums += train_step(model, batch, optimizer, precision) * len(batch)  # the last batch may be short
+                step += 1
+                model.after_step(step / steps)
+            losses = [*(sums / count).tolist(), mean_loss(model, data.test_images, precision)]
             # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
-            worst = max(train_reconstruction, after)
-            if not (math.isfinite(train_loss + worst) and worst < 100 * untrained):
+            if not all(map(math.isfinite, losses)) or max(losses[1:]) > 100 * untrained:
                 raise UserError(
-                    f"training diverged in epoch {epoch + 1} of {epochs}: train loss {train_loss:.4g}, test "
-                    f"loss {after:.4g}; no weights were written; try a smaller --lr than {lr:g}"
+                    f"training diverged in epoch {epoch} of {epochs}: train loss {losses[0]:.4g}, test loss "
+                    f"{losses[2]:.4g}; no weights were written; try a smaller --lr than {lr:g}"
                 )
-            for values, value in zip(history, (train_loss, train_reconstruction, after), strict=True):
+            for values, value in zip(history, losses, strict=True):
                 values.append(value)
-            bar.set_postfix_str(f"train loss {train_loss:.4f}, test loss {after:.4f}", refresh=False)
+            progress = f"train loss {losses[0]:.4f}, test loss {losses[2]:.4f}"
+            bar.set_postfix_str(progress, refresh=False)
             bar.update()
-            if not interactive and (epoch + 1) % math.ceil(epochs / 20) == 0:
-                say(f"{label}: epoch {epoch + 1}/{epochs}, train loss {train_loss:.4f}, test loss {after:.4f}")
+            if not interactive and (epoch % math.ceil(epochs / 20) == 0 or epoch == epochs):
+                say(f"{label}: epoch {epoch}/{epochs}, {progress}")
     return history
 
 
+def train_step(model, images, optimizer, precision):
+    """One step on images [batch, 784]: its loss with penalty and that of the reconstruction alone, [2]."""
+    with autocast(images.device, precision):
+        code = model.encode(images)
+        output = model.output(code)
+    reconstruction, penalty = model.loss(output.float(), code.float(), images)
+    loss = reconstruction + penalty
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return torch.stack([loss.detach(), reconstruction.detach()])
+
+
+def check_training(epochs, batch_size, lr, seed, precision):
+    """Raise UserError unless `train` can do with these arguments."""
+    require(whole(epochs, 1, math.inf), f"epochs has to be a whole number of at least 1, not {epochs}")
+    require(whole(batch_size, 1, 60_000), f"batch_size has to be a whole number from 1 to 60000, not {batch_size}")
+    require(0 < lr < math.inf, f"lr has to be above 0, not {lr}")
+    require(whole(seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {seed}")
+    require(precision in ("float32", "bfloat16"), f"precision has to be float32 or bfloat16, not {precision}")
+
+
 def make_optimizer(model, lr):
-    """Adam over the model's parameters, all of them in one fused step where torch has one."""
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.Adam(model.parameters(), lr=lr, fused=fused)
+    """Adam over the model's parameters, in one fused step where torch has one; only the dictionary decays."""
+    others = [parameter for parameter in model.parameters() if parameter is not model.dictionary]
+    groups = [{"params": [model.dictionary], "weight_decay": model.weight_decay}, {"params": others}]
+    return torch.optim.Adam(groups, lr, betas=(0.9, 0.99), fused=model.dictionary.device.type in ("cpu", "cuda"))
 
 
-def train_epoch(model, batches, optimizer, precision):
-    """One pass over `batches`: the mean loss with penalty, and of the reconstruction alone, over all images."""
-    model.train()
-    device = batches.images.device
-    total = torch.zeros(2, device=device)
-    # matmul_precision rounds the factors of a product only; autocast keeps its result in bfloat16 too.
-    autocast = precision == "bfloat16" and model.bfloat16_code
-    with matmul_precision(precision):
-        for images in batches:
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                output, code = model.training_pass(images)
-            reconstruction = model.reconstruction_loss(output, images)
-            loss = reconstruction + model.penalty(code)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            # Weighted by images, for the last batch may be short; read once per epoch, not once per batch.
-            total += torch.stack([loss.detach(), reconstruction.detach()]) * len(images)
-    return (total / len(batches.images)).tolist()
+def autocast(device, precision):
+    """With precision bfloat16, matrix products inside the block take and give bfloat16."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-@contextlib.contextmanager
-def matmul_precision(precision):
-    """float32 matrix products inside the block with bfloat16 factors (on CUDA: TF32), or in full."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if precision == "bfloat16" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def pick_device(name):
+    """--device as a torch.device, auto being the fastest that there is; UserError when there is no such device."""
+    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if name == "auto":
+        return torch.device(there[0])
+    with contextlib.suppress(RuntimeError, AssertionError):
+        if name.split(":")[0] in there:
+            return torch.empty(0, device=name).device
+    raise UserError(f"there is no device {name} on this machine for --device: take {' or '.join(there)}")
 
 
 def fastest_precision(device):
@@ -498,396 +354,316 @@ def fastest_precision(device):
     return "bfloat16" if built_in else "float32"
 
 
-# ---------------------------------------------------------------------------------------------------------
-# 5. Evaluation
+# 4. Evaluation -------------------------------------------------------------------------------------------
+
+KEPT = (25, 100)  # units that the report keeps
 
 
 class Report(NamedTuple):
-    """What a model is worth, on all test images."""
+    """What a model is worth, on all test images. d is a unit's row of the dictionary."""
 
     loss: float  # reconstruction loss, as in training and without the penalty
     floor: float  # the least that loss can be: the pixel entropy for BCE, 0 for MSE
     mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
+    kept: dict  # n in KEPT -> the same error with all but the n units of largest contribution at rest
     active: float  # active units per image, mean (L0)
-    dead: int  # units that are active on no test image
+    dead: int  # units that are active on no image
+    idle: int  # units that draw next to nothing: variance of the code · ‖d‖² is below 1 % of its mean over units
+    locality: float  # median over units: share of ‖d‖² in its 39 strongest pixels (5 %); noise has 0.28
     mean_code: float  # mean of the code over images and units (mean ρ̂ for KL)
-    frequency: torch.Tensor  # [hidden], part of the test images on which a unit is active
-    class_means: torch.Tensor  # [10, hidden], mean code per digit
+    rest: torch.Tensor  # [hidden], the median code of each unit: what it does on most images
+    frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
+    digits: torch.Tensor  # [10, hidden], the part of each digit in a unit's mean code: the sum over digits is 1
 
 
 @torch.no_grad()
-def test_loss(model, images):
-    """Mean reconstruction loss, without the penalty, over [n, 784] uint8 images: a float."""
-    total = sum(
-        model.reconstruction_loss(model.output(model.encode(batch)), batch) * len(batch)
-        for batch in Batches(images, 2_000)
-    )
+def mean_loss(model, images, precision="float32"):
+    """Mean reconstruction loss, without the penalty, over images [n, 784] uint8; ends the model's training mode."""
+    model.eval()
+    total = 0.0
+    for batch in batches(images, 2_000):
+        with autocast(images.device, precision):
+            code = model.encode(batch)
+            output = model.output(code)
+        total += model.loss(output.float(), code.float(), batch)[0] * len(batch)
     return total.item() / len(images)
 
 
 @torch.no_grad()
 def evaluate(model, images, labels):
-    """Measure `model` on [n, 784] uint8 images with labels [n].
-
-    Returns:
-        Report.
-    """
-    hidden = len(model.dictionary)
-    loss, squared_error, fired = 0.0, 0.0, torch.zeros(hidden, device=images.device)
-    class_sums = torch.zeros(10, hidden, device=images.device)
-    for batch, digits in zip(Batches(images, 2_000), labels.split(2_000), strict=True):
-        code = model.encode(batch)
-        output = model.output(code)
-        loss += model.reconstruction_loss(output, batch) * len(batch)
-        squared_error += (model.squash(output) - batch).square().mean() * len(batch)
-        fired += (code > model.active_above).sum(dim=0)
-        class_sums.index_add_(0, digits, code)
-    frequency = fired / len(images)
+    """The Report on `model`, for images [n, 784] uint8 with labels [n]."""
+    code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
+    rest = code.median(dim=0).values
+    sums = torch.zeros(2 + len(KEPT), dtype=torch.float64)
+    for batch, part in zip(batches(images, 2_000), code.split(2_000), strict=True):
+        output = model.output(part)
+        drawn = [model.squash(output), *(model.decode(keep_strongest(model, part, rest, n)) for n in KEPT)]
+        losses = [model.loss(output, part, batch)[0], *(F.mse_loss(image, batch) for image in drawn)]
+        sums += torch.stack(losses).cpu() * len(batch)
+    loss, mse, *kept = (sums / len(images)).tolist()
+    frequency = (code > model.active_above).float().mean(dim=0)
+    energy = model.dictionary.square()
+    power = code.var(dim=0) * energy.sum(dim=1)
+    one_hot = F.one_hot(labels, 10).float()
+    class_means = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
     return Report(
-        loss=loss.item() / len(images),
+        loss=loss,
         floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,
-        mse=squared_error.item() / len(images),
+        mse=mse,
+        kept=dict(zip(KEPT, kept, strict=True)),
         active=frequency.sum().item(),
-        dead=(fired == 0).sum().item(),
-        mean_code=class_sums.sum().item() / (len(images) * hidden),
+        dead=(frequency == 0).sum().item(),
+        idle=(power < 0.01 * power.mean()).sum().item(),
+        locality=(energy.topk(PIXELS // 20).values.sum(dim=1) / energy.sum(dim=1)).median().item(),
+        mean_code=code.mean().item(),
+        rest=rest.cpu(),
         frequency=frequency.cpu(),
-        class_means=(class_sums / torch.bincount(labels, minlength=10)[:, None]).cpu(),
+        digits=(class_means / class_means.sum(dim=0).clamp(min=1e-12)).cpu(),
     )
 
 
-class Probe(NamedTuple):
-    """How well a linear classifier reads the digit off a code."""
-
-    error: float  # percent of the test images that it gets wrong
-    validation_error: float  # percent of the last 10,000 training images, for the choices below
-    width: int  # the code was encoded with this multiple of the active units of the training
-    l2: float  # weight of the squared norm of the classifier's weights
+def contributions(model, code, rest):
+    """How much each unit adds to each picture: |code - rest| · ‖d‖, [batch, hidden], for a rest value per unit."""
+    return (code - rest).abs() * model.dictionary.norm(dim=1)
 
 
-PROBE_L2 = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+def keep_strongest(model, code, rest, n):
+    """The code [batch, hidden] with all but the n units of largest contribution on each image at their rest value. It
+    needs no threshold, and asks the same of every method: how much of the picture do n units carry?"""
+    units = contributions(model, code, rest).topk(min(n, code.shape[1]), sorted=False).indices
+    return rest.expand_as(code).scatter(1, units, code.gather(1, units))
 
 
-def probe(encode, data, widths=(1,), l2_grid=PROBE_L2):
-    """Multinomial logistic regression on frozen codes, as in Makhzani and Frey 2013, section 4.
-
-    Strength of the L2 penalty and width are chosen on the last sixth of the training images; then the classifier is
-    fitted to all of them, and the test labels are looked at once.
-
-    Args:
-        encode: (images [batch, 784], width) -> code [batch, units]; for raw pixels, give the images back.
-        data: Data.
-        widths: what to try as `width`.
-        l2_grid: what to try as strength, strongest first.
-
-    Returns:
-        Probe.
-    """
-
-    def codes(images, width):
-        with torch.no_grad():
-            return torch.cat([encode(batch, width) for batch in Batches(images, 5_000)])
-
-    labels, fitted = data.train_labels, len(data.train_labels) * 5 // 6
-    choices = []
-    for width in widths:
-        code, weights = codes(data.train_images, width), None
-        code *= unit_scale(code)
-        for l2 in l2_grid:
-            weights = logistic_regression(code[:fitted], labels[:fitted], l2, weights)
-            choices.append((error_percent(weights, code[fitted:], labels[fitted:]), width, l2))
-    validation_error, width, l2 = min(choices)
-    del code  # before the next of its size
-    code = codes(data.train_images, width)
-    scale = unit_scale(code)
-    weights = logistic_regression(code.mul_(scale), labels, l2)
-    error = error_percent(weights, codes(data.test_images, width) * scale, data.test_labels)
-    return Probe(error, validation_error, width, l2)
+def describe(model, info, report, path):
+    """The report, as text."""
+    hidden = len(model.dictionary)
+    kept = " and ".join(f"{error:.4f} from {n}" for n, error in report.kept.items())
+    lines = {
+        info.name: f"{PIXELS} -> {hidden} -> {PIXELS}",
+        "weights": shown(path),
+        "trained with": ", ".join(f"{key} {value}" for key, value in info.config.items()),
+        "train loss": f"{info.history.train_loss[-1]:.4f} {model.loss_name} with penalty, in the last epoch",
+        "test loss": f"{report.loss:.4f} BCE, {report.loss - report.floor:.4f} above the floor {report.floor:.4f}",
+        "test MSE": f"{report.mse:.4f} per pixel; {kept} units an image, the others at rest",
+        "active units": f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})",
+        "dead units": f"{report.dead} of {hidden} (active on no image)",
+        "idle units": f"{report.idle} of {hidden} (they draw next to nothing)",
+        "locality": f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)",
+        "mean code": f"{report.mean_code:.4f}",
+        "pictures": "",
+    }
+    if model.loss_name == "MSE":
+        del lines["test loss"]  # the next line says it
+    return "\n".join(f"{key:<13} {value}".rstrip() for key, value in lines.items())
 
 
-def unit_scale(code):
-    """One factor for all units that brings a code's mean squared norm to 100, so that one range of L2 strengths suits
-    every code."""
-    return 10 / code.square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
+# 5. Checkpoints ------------------------------------------------------------------------------------------
 
-
-def logistic_regression(code, labels, l2, start=None):
-    """Minimise cross-entropy + `l2` · |weights|² with L-BFGS, to convergence.
-
-    Args:
-        code: [n, units].
-        labels: [n], 0 to 9.
-        l2: strength.
-        start: weights to start from.
-
-    Returns:
-        weights, [10, units + 1], the bias last.
-    """
-    weights = torch.zeros(10, code.shape[1] + 1, device=code.device) if start is None else start.clone()
-    weights.requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [weights], max_iter=300, history_size=20, tolerance_grad=1e-6, tolerance_change=0, line_search_fn="strong_wolfe"
-    )
-
-    def closure():
-        optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(code, weights[:, :-1], weights[:, -1]), labels)
-        loss = loss + l2 * weights[:, :-1].square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return weights.detach()
-
-
-def error_percent(weights, code, labels):
-    """Percent of the codes [n, units] that logistic-regression weights [10, units + 1] misjudge."""
-    wrong = F.linear(code, weights[:, :-1], weights[:, -1]).argmax(dim=1) != labels
-    return 100 * wrong.sum().item() / len(labels)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# 6. Checkpoints
-
-
-class Info(NamedTuple):
-    """What a checkpoint says of the weights in it."""
-
-    name: str  # "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ...
-    config: dict  # every hyperparameter that the training depended on, by its option's name
-    history: History
-
-
+METHODS = ("sparse_l1", "sparse_kl", "sparse_ksparse")
 MAX_CHECKPOINT_BYTES = 1 << 28
 
 
-def save_checkpoint(path, method, model, info):
+class Info(NamedTuple):
+    """What is known of a model besides its weights."""
+
+    name: str  # of its file: "sparse_l1", "sparse_ksparse_k25", ...
+    config: dict  # every hyperparameter that its training depended on
+    history: History
+
+
+class DamagedCheckpoint(UserError):
+    """A file that is no checkpoint of any method."""
+
+
+def save_checkpoint(path, model, info):
     """Write the weights of a model on the CPU, hyperparameters and history to `path`, as `write_whole` does."""
-    content = {
-        "method": method.name,
-        "config": info.config,
-        "history": info.history._asdict(),
-        "weights": dict(model.state_dict()),
-    }
+    content = {"method": model.name, "config": info.config, "history": info.history._asdict()}
     buffer = io.BytesIO()
-    torch.save(content | {"sha256": _digest(content)}, buffer)
-    write_whole(path, buffer.getbuffer(), "make room or see --checkpoint")
+    torch.save({**content, "weights": dict(model.state_dict())}, buffer)
+    write_whole(path, buffer.getbuffer(), "--checkpoint")
 
 
-def write_whole(path, content, advice):
-    """Write bytes to a file that appears whole or not at all; one that is there already stays until then.
-
-    Raises:
-        UserError: the file cannot be written; its text ends in `advice`.
-    """
-    temporary = path.with_name(f".{os.getpid()}.tmp")  # a dot-file, never taken for what it may be a part of
+def load_checkpoint(path, *classes):
+    """Read a checkpoint of one of these subclasses of Autoencoder without trusting the file: (model, Info), the model
+    on the CPU, in evaluation mode, its parameters without gradients. Raises DamagedCheckpoint when the file is no
+    checkpoint or claims more than it holds, another UserError when it is missing or of another method."""
+    path = Path(path)
+    require(path.is_file(), f"there are no weights at {shown(path)}: check the name, or make them with --train")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {shown(path)}: {error.strerror or error}; {advice}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        content = read_untrusted(path)
+        method, config, history = content["method"], content["config"], History(**content["history"])
+        cls = next((cls for cls in classes if cls.name == method), None)
+        if cls:
+            model = build(cls, config)
+            model.load_state_dict(content["weights"])
+            losses = [loss for losses in history for loss in losses]
+            if len(losses) != 3 * config["epochs"] or not all(map(math.isfinite, losses)):
+                raise ValueError("its history is not made of finite numbers, one for each epoch")
+            if not all(value.isfinite().all() for value in model.state_dict().values()):
+                raise ValueError("its weights are not all finite")
+    except Exception as error:  # zipfile, pickle, torch and the lines above raise many kinds on hand-made files
+        why = str(error).split("\n")[0][:100] or type(error).__name__
+        raise DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or remove it") from error
+    require(cls, f"{shown(path)} holds weights of {method!r:.40}, not of {' or '.join(c.name for c in classes)}")
+    return model.eval().requires_grad_(False), Info(path.stem, config, history)
 
 
-def load_checkpoint(path, methods):
-    """Read a checkpoint and build its model, without trusting the file.
-
-    Args:
-        path: the file.
-        methods: the Methods that it may belong to.
-
-    Returns:
-        (model on the CPU in evaluation mode, Info).
-
-    Raises:
-        UserError: the file is missing, damaged, of another method, or claims more than it holds.
-    """
-    content = _read_untrusted(path)
-    try:
-        checksum = content.pop("sha256")
-        name, config, weights = content["method"], content["config"], content["weights"]
-        history = History(**content["history"])
-        if _digest(content) != checksum:
-            raise ValueError("its contents do not match its checksum")
-        method = next((method for method in methods if method.name == name), None)
-        if method is not None:
-            model = _build_checked(method, config, history, weights)
-    except Exception as error:  # whatever a hand-made file makes of the lines above
-        raise _damaged(path, error) from error
-    if method is None:
-        wanted = " or ".join(method.name for method in methods)
-        raise UserError(f"{shown(path)} holds weights of {name!r:.40}, not of {wanted}: see --checkpoint")
-    return model.eval(), Info(method.full_name(config), config, history)
-
-
-def _build_checked(method, config, history, weights):
-    if set(config) != {"precision", *(option.name for option in method.all_options())}:
-        raise ValueError("its hyperparameters are not this method's")
-    for option in method.all_options():
-        if option.parse(str(config[option.name])) != config[option.name]:
-            raise ValueError(f"its {option.name} is not a number")
-    if config["precision"] not in ("float32", "bfloat16"):
-        raise ValueError("its precision is unknown")
-    if not all(type(value) is float and math.isfinite(value) for values in history for value in values):
-        raise ValueError("its history is not made of finite numbers")
-    if len({len(values) for values in history} | {config["epochs"]}) != 1:
-        raise ValueError("its history does not have one entry per epoch")
-    with torch.device("meta"):  # shapes only: a claim of ten billion units allocates nothing
-        expected = method.build(config).state_dict()
-    if {key: value.shape for key, value in expected.items()} != {key: value.shape for key, value in weights.items()}:
-        raise ValueError("the shapes of its weights do not fit its hyperparameters")
-    if not all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values()):
-        raise ValueError("its weights are not all finite float32 numbers")
-    model = method.build(config)
-    model.load_state_dict(weights)
-    return model
-
-
-def _read_untrusted(path):
-    if not path.is_file():
-        raise UserError(f"there are no weights at {shown(path)}: train them with --train")
-    try:
-        size = path.stat().st_size
-        if size > MAX_CHECKPOINT_BYTES:
-            raise ValueError(f"it is {size:,} bytes long")
-        # The zip's checksums are verified before torch sees the file, since torch does not look at them.
-        file = io.BytesIO(path.read_bytes())
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
-                raise ValueError("it claims to hold more than it does")
-            if archive.testzip() is not None:
-                raise ValueError("its contents do not match their checksums")
-        file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # zipfile, pickle and torch raise many kinds on damaged files
-        raise _damaged(path, error) from error
-
-
-def _damaged(path, error):
-    why = str(error).split("\n")[0][:100] or type(error).__name__
-    return DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or replace it with --train")
-
-
-def _digest(content):
-    """SHA-256 of a checkpoint's content: names and numbers as JSON, then the weights in the order of their
-    names, shape and bytes."""
-    plain = {key: value for key, value in content.items() if key != "weights"}
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for key, value in sorted(content["weights"].items()):
-        if value.nbytes > value.untyped_storage().nbytes():  # a view that repeats few numbers many times
+def read_untrusted(path):
+    """The content of a checkpoint. Nothing in it is executed, and nothing unpacked that is larger than the file."""
+    size = path.stat().st_size
+    if size > MAX_CHECKPOINT_BYTES:
+        raise ValueError(f"it is {size:,} bytes long")
+    file = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
             raise ValueError("it claims to hold more than it does")
-        digest.update(f"{key} {tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        if archive.testzip() is not None:  # torch does not look at the checksums
+            raise ValueError("its contents do not match their checksums")
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def build(cls, config):
+    """The model of a subclass of Autoencoder with the hyperparameters `config`, those of the training among them;
+    UserError when one is missing, unknown or out of its range."""
+    own = list(inspect.signature(cls).parameters)
+    require(set(config) == {*own, *TRAIN_KEYS}, f"its hyperparameters are not those of {cls.name}")
+    check_training(**{key: config[key] for key in TRAIN_KEYS})
+    return cls(**{key: config[key] for key in own})
 
 
 def load_pretrained(name):
-    """The model of a shipped checkpoint, ready to use from Python.
-
-    Args:
-        name: "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ..., or the path of a checkpoint file.
-
-    Returns:
-        (model, info): an Autoencoder on the CPU in evaluation mode, and its Info. `model.encode(images)`
-        gives the code, `model.decode(code)` images, `model(images)` both.
-
-    Raises:
-        UserError: there is no such checkpoint, or it is damaged.
-    """
-    path = Path(name)
-    if not path.is_file():
-        path = ROOT / "checkpoints" / f"{name}.pt"
-    return load_checkpoint(path, [importlib.import_module(module).METHOD for module in METHODS])
+    """A model ready to use from Python: `load_checkpoint` of "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ..., a
+    name in `checkpoints/` with or without its .pt, or the path of a file elsewhere."""
+    for method in METHODS:
+        importlib.import_module(method)
+    ours = ROOT / "checkpoints" / f"{str(name).removesuffix('.pt')}.pt"
+    elsewhere = Path(name).is_file() and not ours.is_file()
+    return load_checkpoint(name if elsewhere else ours, *Autoencoder.__subclasses__())
 
 
-def shown(path):
-    """A path as the user would type it: short when it lies below the working directory."""
-    with contextlib.suppress(ValueError, OSError):
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    return str(path)
+def model_name(cls, defaults, given):
+    """The name of a model's files, from the training options that were given: the method, and every option that differs
+    from its default. k always does: it is what one asks for. A list of values names a comparison."""
+    parts = [cls.name]
+    for key, value in {**defaults, **given}.items():
+        if value != defaults.get(key) or key == "k":
+            values = value if isinstance(value, list) else [value]
+            parts.append(key.replace("_", "-") + "_".join(str(value).removesuffix(".0") for value in values))
+    return "_".join(parts)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# 7. Pictures
+def find(cls, defaults, given, options, device):
+    """(model, Info, path of its checkpoint) that the training options `given` name. When it is to be trained, the model
+    is None and the Info has no history; what can be found wrong with that is found here, before the work."""
+    ours = ROOT / "checkpoints" / f"{model_name(cls, defaults, given)}.pt"
+    path = options.checkpoint or ours
+    if options.train or not (options.checkpoint or ours.is_file()):
+        if not options.train:
+            say(f"There are no weights at {shown(path)}: training them.")
+        require_replaceable(path, cls, path == ours)
+        require_writable(path.parent, "--checkpoint")
+        return None, Info(path.stem, {**defaults, "precision": fastest_precision(device), **given}, None), path
+    model, info = load_checkpoint(path, cls)
+    for key, value in (given if options.checkpoint else {**defaults, **given}).items():
+        if info.config[key] != value:
+            raise UserError(
+                f"{shown(path)} was trained with {key} = {info.config[key]}, not {value}: leave that option out, "
+                "name another file, or add --train to replace the weights"
+            )
+    return model, info, path
+
+
+def require_replaceable(path, cls, ours):
+    """Raise UserError unless --train may write to `path`: where nothing is, over weights of the same method, and, when
+    the name is `ours`, over a damaged file."""
+    try:
+        if path.exists():
+            load_checkpoint(path, cls)
+    except UserError as error:
+        if not (ours and isinstance(error, DamagedCheckpoint)):
+            raise UserError(
+                f"{shown(path)} holds no weights of {cls.name}, and --train does not replace it: remove it first, or "
+                "name another file with --checkpoint"
+            ) from error
+        say(f"{error}: it stays until the new weights are complete.")
+
+
+# 6. Pictures ---------------------------------------------------------------------------------------------
 
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
 DPI = 100
+PARTS = 12  # units shown for each digit
+
+
+def draw(model, info, report, data):
+    """All pictures of a model on the CPU: a dict from the last part of the file's name to a figure."""
+    seen, unseen = first_images(*data[:2]), first_images(*data[2:])
+    return {
+        "loss": plot_loss(model, info, report),
+        "features": plot_features(model, info, report),
+        "codes": plot_codes(info, report),
+        "parts": plot_parts(model, info, report, unseen),
+        "test": plot_rows({"input": unseen, "output": model(unseen)[0]}, f"{info.name}: test images"),
+        "train": plot_rows({"input": seen, "output": model(seen)[0]}, f"{info.name}: training images"),
+    }
+
+
+def first_images(images, labels):
+    """The first image of each digit, [10, 784] in [0, 1], on the CPU: the same ten for every model."""
+    labels = labels.tolist()
+    return to_float(images[[labels.index(digit) for digit in range(10)]]).cpu()
 
 
 def save_figure(figure, path):
     """Write a PNG, the same bytes for the same picture, as `write_whole` does."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    write_whole(path, buffer.getbuffer(), "make room or see --output-dir")
+    write_whole(path, buffer.getbuffer(), "--output-dir")
 
 
-def mosaic(images, columns, gap=1, zoom=1):
-    """Tile pictures, row by row, with NaN in the gaps between them.
-
-    Args:
-        images: [n, 784].
-        columns: pictures per row.
-        gap: pixels between pictures.
-        zoom: screen pixels per image pixel.
-
-    Returns:
-        a 2-d float array.
-    """
-    rows, side = math.ceil(len(images) / columns), 28 * zoom + gap
-    tiled = np.full((rows * side + gap, columns * side + gap), np.nan, dtype=np.float32)
-    for index, image in enumerate(images.view(-1, 28, 28).numpy().repeat(zoom, axis=1).repeat(zoom, axis=2)):
+def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
+    """Images, [n, 784] or with colours [n, 784, 4], row by row in one array: each pixel `zoom` screen pixels wide, and
+    `gap` screen pixels of the value `between` around each image."""
+    size, colours = 28 * zoom, images.shape[2:]
+    side = size + gap
+    tiled = np.full((math.ceil(len(images) / columns) * side + gap, columns * side + gap, *colours), between, "float32")
+    pixels = np.asarray(images).reshape(-1, 28, 28, *colours).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    for index, image in enumerate(pixels):
         top, left = gap + index // columns * side, gap + index % columns * side
-        tiled[top : top + 28 * zoom, left : left + 28 * zoom] = image
+        tiled[top : top + size, left : left + size] = image
     return tiled
 
 
-def picture(pixels, title, left=0, bottom=0, **imshow):
-    """A figure that shows a 2-d array pixel for pixel under a title.
-
-    Args:
-        pixels: the array.
-        title: one line above it.
-        left, bottom: screen pixels kept free beside and below it.
-        **imshow: passed on to matplotlib.
-
-    Returns:
-        (figure, axes): the axes' unit is one element of the array.
-    """
-    margin, top = 12, 44
-    height, width = pixels.shape[0] + top + margin + bottom, pixels.shape[1] + left + 2 * margin
+def picture(pixels, title, left=12, bottom=12, right=12, **imshow):
+    """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
+    axes' unit is one element of the array."""
+    top = 44
+    height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = Figure(figsize=(width / DPI, height / DPI))
-    box = (left + margin) / width, (margin + bottom) / height, pixels.shape[1] / width, pixels.shape[0] / height
-    axes = figure.add_axes(box)
+    axes = figure.add_axes((left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height))
     axes.imshow(pixels, interpolation="nearest", aspect="auto", **imshow)
     axes.axis("off")
-    figure.text((left + margin) / width, 1 - 16 / height, title, size=11, color=INK, va="top")
+    figure.text(left / width, 1 - 16 / height, title, size=11, color=INK, va="top")
     return figure, axes
 
 
-def plot_loss(info, model, floor):
+def plot_loss(model, info, report):
     """Loss against epochs: train with and without the penalty, test, and the floor."""
-    history = info.history
-    epochs = range(1, len(history.test_loss) + 1)
+    history, epochs = info.history, range(1, info.config["epochs"] + 1)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    marker = "o" if len(epochs) == 1 else None  # one point makes no line
-    if history.train_loss != history.train_reconstruction:
-        axes.plot(epochs, history.train_loss, color=QUIET, label="train, with penalty (while learning)")
-    axes.plot(
-        epochs, history.train_reconstruction, color=INK, marker=marker, label="train, reconstruction (while learning)"
-    )
-    axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label="test, reconstruction (end of epoch)")
-    if floor:
-        axes.axhline(floor, color=INK, lw=1, ls=":", label=f"floor {floor:.4f}: the pixels' entropy")
+    for losses, colour, label in (
+        (history.train_loss, QUIET, "train, with penalty (while learning)"),
+        (history.train_reconstruction, INK, "train, reconstruction (while learning)"),
+        (history.test_loss, ACCENT, "test, reconstruction (end of epoch)"),
+    ):
+        axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, label=label)
+    if report.floor:
+        axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.4f}: the pixels' entropy")
     else:
         axes.set_yscale("log")
-    if model.loss_note:
-        axes.plot([], [], " ", label=model.loss_note)
     axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel", title=f"{info.name}: loss while training")
     axes.set_xlim(1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -897,15 +673,10 @@ def plot_loss(info, model, floor):
 
 
 def plot_rows(rows, title):
-    """Ten pictures per row, every row with its name at the left.
-
-    Args:
-        rows: a dict from a row's name to images, [10, 784] in [0, 1].
-        title: one line above.
-    """
+    """Ten pictures per row, for a dict from a row's name to images, [10, 784] in [0, 1]."""
     gap, zoom = 4, 2
-    tiled = np.nan_to_num(mosaic(torch.cat(list(rows.values())), 10, gap, zoom))
-    figure, axes = picture(tiled, title, left=90, cmap="gray_r", vmin=0, vmax=1)
+    tiled = mosaic(torch.cat(list(rows.values())), 10, gap, zoom, between=0)
+    figure, axes = picture(tiled, title, left=102, cmap="gray_r", vmin=0, vmax=1)
     for row, name in enumerate(rows):
         axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
     return figure
@@ -914,7 +685,7 @@ def plot_rows(rows, title):
 def plot_features(model, info, report):
     """The pictures that the units draw: the rows of the dictionary, the most often active unit first."""
     order = report.frequency.argsort(descending=True, stable=True)
-    features = model.dictionary.detach().cpu()[order]
+    features = model.dictionary[order]
     columns = 32 if len(features) <= 512 else 40
     limit = torch.quantile(features.abs().flatten()[::5], 0.998).item()
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
@@ -927,22 +698,40 @@ def plot_features(model, info, report):
 
 
 def plot_codes(info, report):
-    """Mean code per digit: one row a digit, one column a unit, units grouped by the digit they prefer."""
-    means = report.class_means
-    peak, preferred = means.max(dim=0)
-    share = peak / means.sum(dim=0).clamp(min=1e-12)  # 1: fires for one digit alone; 0.1: for all alike
-    order = np.lexsort((-share.numpy(), preferred.numpy()))
-    relative = (means / peak.clamp(min=1e-12))[:, order].numpy()
+    """Which digits a unit fires for: one row a digit, one column a unit, units grouped by the digit they prefer."""
+    shares = report.digits.numpy()
+    peak, preferred = shares.max(axis=0), shares.argmax(axis=0)
+    order = np.lexsort((-peak, preferred))
     zoom = max(1, round(960 / len(order)))
-    pixels = relative.repeat(zoom, axis=1).repeat(24, axis=0)
-    title = f"{info.name}: mean code per digit, each unit relative to its highest"
-    figure, axes = picture(pixels, title, left=30, bottom=26, cmap="magma_r", vmin=0, vmax=1)
+    pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
+    title = f"{info.name}: which digits each unit fires for"
+    figure, axes = picture(pixels, title, 42, 38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
     for digit in range(10):
         axes.text(-8, digit * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
-    for edge in np.flatnonzero(np.diff(preferred.numpy()[order])):
+    for edge in np.flatnonzero(np.diff(preferred[order])):
         axes.axvline((edge + 1) * zoom - 0.5, color=QUIET, lw=0.6)
     note = f"{len(order)} units, grouped by the digit they prefer, the most selective of each group first"
     axes.text(0, pixels.shape[0] + 8, note, size=9, color=QUIET, va="top")
+    bar = figure.colorbar(axes.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
+    bar.set_label("share of the unit's mean code", size=9, color=INK)
+    return figure
+
+
+def plot_parts(model, info, report, images):
+    """What the images [10, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
+    reconstruction, code = model(images)
+    units = contributions(model, code, report.rest).topk(min(PARTS, code.shape[1])).indices
+    added = (code - report.rest).gather(1, units)[..., None] * model.dictionary[units]  # [10, PARTS, 784]
+    added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / added.abs().max().clamp(min=1e-12)
+    grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
+    tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
+    gap, zoom, n = 14, 2, units.shape[1]
+    title = f"{info.name}: digit, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
+    figure, axes = picture(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
+    side = 28 * zoom + gap
+    for index, number in np.ndenumerate(units.numpy()):
+        x, y = (index[1] + 2.5) * side + gap / 2, index[0] * side + gap - 2
+        axes.text(x, y, number, size=7, color=QUIET, ha="center")
     return figure
 
 
@@ -952,319 +741,214 @@ def show(paths):
 
     if pyplot.get_backend().lower() == "agg":
         return say("There is no display for --show: look at the files above.")
-    for path in paths:
-        pixels = pyplot.imread(path)
-        figure = pyplot.figure(path.stem, figsize=(pixels.shape[1] / DPI, pixels.shape[0] / DPI))
-        figure.add_axes((0, 0, 1, 1)).imshow(pixels)
-        figure.axes[0].axis("off")
+    for pixels in map(pyplot.imread, paths):
+        pyplot.figure(figsize=(pixels.shape[1] / DPI, pixels.shape[0] / DPI), dpi=DPI).figimage(pixels)
     pyplot.show()
 
 
-# ---------------------------------------------------------------------------------------------------------
-# 8. Command line
+# 7. explore.html -----------------------------------------------------------------------------------------
 
 
-class Option(NamedTuple):
-    """A hyperparameter as an option of the command line."""
+def write_explorer(model, info, report, images, folder):
+    """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights as bytes with a factor for
+    each row, its units' digits, and images [10, 784] for the page's buttons. The page itself goes beside it."""
 
-    name: str  # "l1_weight" is --l1-weight
-    parse: callable  # str -> value; raises argparse.ArgumentTypeError
-    help: str
-    several: bool = False  # takes one or more values and makes a model for each
+    def packed(values, kind):
+        return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
+
+    def packed_rows(matrix):
+        factors = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
+        return (matrix / factors).round(), factors
+
+    encoder, encoder_scale = packed_rows(model.input_scale * model.encoder.weight)
+    dictionary, dictionary_scale = packed_rows(model.dictionary)
+    tied = model.dictionary is model.encoder.weight
+    content = {
+        "name": info.name,
+        "method": model.name,
+        "hidden": len(encoder),
+        "k": info.config.get("k"),
+        "encoder": packed(encoder, "i1"),
+        "encoder_scale": packed(encoder_scale, "<f4"),
+        "bias": packed(model.encoder.bias - (encoder_scale * encoder) @ model.mean_image, "<f4"),  # for x, not x - mean
+        "dictionary": None if tied else packed(dictionary, "i1"),  # None: the encoder's
+        "dictionary_scale": packed(dictionary_scale, "<f4"),
+        "decoder_bias": packed(model.decoder_bias, "<f4"),
+        "rest": packed(report.rest, "<f4"),
+        "digits": packed((255 * report.digits).round(), "u1"),
+        "images": packed((255 * images).round(), "u1"),
+    }
+    write_whole(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
+    page = ROOT / "outputs" / "explore.html"
+    if folder.resolve() != page.parent:
+        write_whole(folder / page.name, page.read_bytes(), "--output-dir")
 
 
-class Method(NamedTuple):
-    """What a script tells common.main about its method."""
-
-    name: str  # the script's, without .py
-    model: type  # a subclass of Autoencoder; takes `hidden` and the method's own options
-    defaults: dict  # hyperparameters: hidden, epochs, batch_size, lr, and the method's own
-    options: list  # an Option for each of the method's own
-
-    def all_options(self):
-        """The method's own options and those that every training has."""
-        return [*self.options, *SHARED_OPTIONS]
-
-    def build(self, config):
-        """The method's model with the hyperparameters in the dict `config`."""
-        return self.model(config["hidden"], **{option.name: config[option.name] for option in self.options})
-
-    def full_name(self, config):
-        """The name of the files: the method's, with the value of an option that takes several: sparse_ksparse_k25."""
-        return self.name + "".join(f"_{o.name}{config[o.name]}" for o in self.options if o.several)
+# 8. Command line -----------------------------------------------------------------------------------------
 
 
-def number(kind=float, *, above=None, at_least=None, below=None):
-    """An argparse type: a finite number of `kind` in a range."""
+def main(cls, defaults, arguments=None):
+    """What `python SCRIPT` does: `run` with the script's subclass of Autoencoder, its hyperparameters (the first takes
+    several values, for a model each) and a list of command line words (None: the process's own). Whatever the user can
+    mend becomes one line and an exit status."""
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+    status = 1
+    try:
+        return run(cls, defaults, arguments)
+    except UserError as error:
+        message = f"error: {error}"
+    except OSError as error:
+        message = f"error: {shown(error.filename or 'a file')}: {error.strerror or error}"
+    except KeyboardInterrupt:
+        message, status = "interrupted: files that were complete stay as they were", 130
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "you tried to allocate" not in str(error):
+            raise
+        message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
+    print(f"{cls.name}.py: {message}", file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def run(cls, defaults, arguments):
+    """Load or train each model that the command line asks for, report on it, draw it."""
+    # For pixels that no image lights, Adam's averages decay into subnormal numbers, which are so slow on a CPU that an
+    # epoch of k-sparse took a quarter longer. A thread takes the setting from its parent: so here, before there is any.
+    torch.set_flush_denormal(True)
+    options, requests = parse_arguments(cls, defaults, arguments)
+    device = pick_device(options.device)
+    found = [find(cls, defaults, given, options, device) for given in requests]
+    require_writable(options.output_dir, "--output-dir")  # before the work, not after it
+    looking = all(model for model, _, _ in found)
+    data = load_mnist(options.data_dir, 100 if looking else 60_000)
+    knob, paths, rows = next(iter(defaults)), [], {"input": first_images(*data[2:])}
+    on_device = Data(*(tensor.to(device) for tensor in data))
+    for model, info, path in found:
+        if not model:
+            model = build(cls, info.config).to(device)
+            training = {key: info.config[key] for key in TRAIN_KEYS}
+            info = info._replace(history=train(model, on_device, label=info.name, **training))
+            save_checkpoint(path, model.cpu().requires_grad_(False), info)
+        report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
+        say(describe(model, info, report, path))
+        for kind, figure in draw(model.cpu(), info, report, data).items():
+            paths.append(options.output_dir / f"{info.name}_{kind}.png")
+            save_figure(figure, paths[-1])
+            say(f"  {shown(paths[-1])}")
+        write_explorer(model, info, report, rows["input"], options.output_dir)
+        say(f"  {shown(options.output_dir / 'explore.html')}#{info.name}")
+        rows[f"{knob} = {info.config[knob]:g}"] = model(rows["input"])[0]
+    if len(found) > 1:
+        name = model_name(cls, defaults, {**requests[0], knob: [given[knob] for given in requests]})
+        paths.append(options.output_dir / f"{name}_comparison.png")
+        save_figure(plot_rows(rows, f"{cls.name}: test images and their reconstructions"), paths[-1])
+        say(f"comparison\n  {shown(paths[-1])}")
+    if options.show:
+        show(paths)
+    require(sys.stdout.name != os.devnull, "standard output was closed early; all files were written all the same")
+
+
+def parse_arguments(cls, defaults, arguments=None):
+    """The command line: its argparse.Namespace, and for each model a dict of the training options that were given.
+    Anything wrong ends the process with status 2 and one line."""
+    parser = argparse.ArgumentParser(
+        description=sys.modules[cls.__module__].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message} (--help lists the options)\n")
+    parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
+    add = parser.add_argument_group(
+        "training", "these name the model, whose weights are checkpoints/NAME.pt"
+    ).add_argument
+    knob, docstrings = next(iter(defaults)), f"{cls.__doc__}\n{train.__doc__}"
+    for key, default in defaults.items():
+        meaning = re.search(rf"^ +{key}: (.+)$", docstrings, re.M)[1]
+        meaning += "; several values: a model each" * (key == knob)
+        shape = {"nargs": "+" if key == knob else None, "metavar": key.split("_")[-1].upper()}
+        add(
+            f"--{key}".replace("_", "-"),
+            type=number_of(type(default)),
+            help=f"{meaning} (default: {default:g})",
+            **shape,
+        )
+    add("--precision", choices=("float32", "bfloat16"), help="of matrix products (default: what is fast here)")
+    add = parser.add_argument_group("where and how").add_argument
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    add("--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="(default: data)")
+    add("--checkpoint", type=Path, metavar="FILE", help="weights elsewhere: look at them, or with --train write them")
+    add("--output-dir", type=Path, default=ROOT / "outputs", metavar="DIR", help="(default: outputs)")
+    add("--show", action="store_true", help="open the pictures in windows too")
+
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        word = unknown[0].split("=")[0]
+        known = {flag: action.help or "" for action in parser._actions for flag in action.option_strings}
+        named = [flag for flag, meaning in known.items() if f"({word.strip('-')})" in meaning]  # λ (lambda)
+        close = named or difflib.get_close_matches(word.replace("_", "-"), known, n=1)
+        parser.error(f"there is no option {word}" + f": did you mean {close[0]}?" * bool(close))
+    given = {key: value for key in (*defaults, "precision") if (value := getattr(options, key)) is not None}
+    values = given.get(knob, [])
+    if len(set(values)) < len(values):
+        parser.error(f"the same value twice for {knob}")
+    if len(values) > 1 and options.checkpoint:
+        parser.error(f"--checkpoint takes one model, not {len(values)}: leave one of them out")
+    requests = [{**given, knob: value} for value in values] or [given]
+    try:
+        with torch.device("meta"):
+            for request in requests:
+                build(cls, {**defaults, "precision": "float32", **request})
+    except UserError as error:
+        parser.error(str(error))
+    return options, requests
+
+
+def number_of(kind):
+    """An argparse type for int or float, with an error for people."""
 
     def parse(text):
-        with contextlib.suppress(ValueError, OverflowError):
-            value = kind(text)
-            if (
-                math.isfinite(value)
-                and (above is None or value > above)
-                and (at_least is None or value >= at_least)
-                and (below is None or value < below)
-            ):
-                return value
-        bounds = [("above", above), ("at least", at_least), ("below", below)]
-        wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number {wanted}")
+        try:
+            return kind(text)
+        except ValueError:
+            advice = ": put spaces between several values" if "," in text else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number{advice}") from None
 
     return parse
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message} (--help lists the options)", status=2)
+# 9. Files and words --------------------------------------------------------------------------------------
 
 
-SHARED_OPTIONS = [
-    Option("epochs", number(int, at_least=1), "passes over the 60,000 training images"),
-    Option("batch_size", number(int, at_least=1), "images per step"),
-    Option("lr", number(above=0), "Adam's learning rate"),
-    Option("hidden", number(int, at_least=1, below=32_769), "units in the code"),
-    Option("seed", number(int, at_least=0, below=2**63), "of the weights' start and the order of the images"),
-]
-
-
-def parse_arguments(method, arguments=None):
-    """The command line as an argparse.Namespace; training options that were not given are None."""
-    script = sys.modules[method.model.__module__]
-    parser = Parser(
-        description=script.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--train", action="store_true", help="train anew and replace the weights")
-    parser.add_argument("--probe", action="store_true", help="fit a linear classifier to the code (minutes)")
-    training = parser.add_argument_group("training", "without --train they must agree with the loaded weights")
-    defaults = {**method.defaults, "seed": 0}
-    for option in method.all_options():
-        training.add_argument(
-            "--" + option.name.replace("_", "-"),
-            type=option.parse,
-            nargs="+" if option.several else None,
-            metavar=option.name.split("_")[-1].upper(),
-            help=f"{option.help} (default: {defaults[option.name]:g})",
-        )
-    training.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        help="of training's matrix products, for L1 and KL of code and logits too; auto: bfloat16 where the hardware "
-        "has it (default: auto)",
-    )
-    add = parser.add_argument_group("where and how").add_argument
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    add("--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="(default: data)")
-    add("--checkpoint", type=Path, metavar="FILE", help="(default: checkpoints/NAME.pt)")
-    add("--output-dir", type=Path, default=ROOT / "outputs", metavar="DIR", help="(default: outputs)")
-    add("--show", action="store_true", help="open the pictures in windows too")
-    return parser.parse_args(arguments)
-
-
-def main(method, arguments=None):
-    """What `python SCRIPT` does: load or train each model that is asked for, report on it, draw it.
-
-    Args:
-        method: the script's Method.
-        arguments: list of command line words, None for the process's own.
-
-    Raises:
-        UserError: anything that the user can mend.
-    """
-    # For pixels that no image lights, Adam's averages decay into subnormal numbers, which are so slow on a CPU that an
-    # epoch of k-sparse took a quarter longer. A thread takes the setting from its parent: so here, before there is any.
-    torch.set_flush_denormal(True)
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
-    options = parse_arguments(method, arguments)
-    device = pick_device(options.device)
-    plans = [plan(method, options, device, values) for values in requested(method, options)]
-    check_writable(options.output_dir, "--output-dir")  # before the work, not after it
-    data = Data(*(tensor.to(device) for tensor in load_mnist(options.data_dir)))
-    paths, rows = [], {}
-    for path, config, loaded in plans:
-        model, info = loaded or train_and_save(method, config, path, data)
-        report = evaluate(model.to(device), data.test_images, data.test_labels)
-        say(describe(info, model, report, path))
-        pairs = {"test": reconstructions(model, *data[2:]), "train": reconstructions(model, *data[:2])}
-        figures = draw(model, info, report, pairs)
-        for kind, figure in figures.items():
-            paths.append(options.output_dir / f"{info.name}_{kind}.png")
-            save_figure(figure, paths[-1])
-        say("\n".join(f"  {shown(path)}" for path in paths[-len(figures) :]))
-        label = ", ".join(f"{option.name} = {config[option.name]}" for option in method.options if option.several)
-        rows["input"], rows[label] = pairs["test"]
-        if options.probe:
-            say(describe_probe(probe(model.probe_code, data, model.probe_widths)))
-    if len(plans) > 1:
-        paths.append(options.output_dir / f"{method.name}_comparison.png")
-        save_figure(plot_rows(rows, "test images and their reconstructions"), paths[-1])
-        say(f"comparison\n  {shown(paths[-1])}")
-    if options.show:
-        show(paths)
-    if sys.stdout.name == os.devnull:
-        raise UserError("standard output was closed early; weights and pictures were written all the same")
-
-
-class Plan(NamedTuple):
-    """One model that the command line asks for."""
-
-    path: Path  # of its checkpoint
-    config: dict  # hyperparameters to train it with
-    loaded: tuple  # (model, Info), or None when it has to be trained
-
-
-def requested(method, options):
-    """The training options that were given: a dict for each model, {} where nothing was."""
-    keys = ["precision", *(option.name for option in method.all_options())]
-    given = {key: value for key in keys if (value := getattr(options, key)) not in (None, "auto")}
-    for option in method.options:
-        if option.several and option.name in given:
-            values = given[option.name]
-            if len(set(values)) < len(values):
-                raise UserError(f"--{option.name} has the same value twice", status=2)
-            if len(values) > 1 and options.checkpoint:
-                raise UserError(f"--checkpoint takes one model, not {len(values)}: leave one of them out", status=2)
-            return [{**given, option.name: value} for value in values]
-    return [given]
-
-
-def plan(method, options, device, given):
-    """Decide what one model takes, and find everything wrong with it that can be found beforehand."""
-    config = {**method.defaults, "seed": 0, "precision": fastest_precision(device), **given}
-    if config["batch_size"] > 60_000:
-        raise UserError(f"--batch-size {config['batch_size']} is more than the 60,000 training images", status=2)
-    with torch.device("meta"):
-        method.build(config)  # raises what is wrong with the method's own options
-    path = options.checkpoint or ROOT / "checkpoints" / f"{method.full_name(config)}.pt"
+def write_whole(path, content, flag):
+    """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
+    when it cannot be written, with the option `flag` as a way out."""
+    temporary = path.with_name(f".{os.getpid()}.tmp")  # a dot-file, never taken for what it may be a part of
     try:
-        there = path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot look at {shown(path)}: {error.strerror}; see --checkpoint") from error
-    if there and not path.is_file():
-        raise UserError(f"--checkpoint {shown(path)} is a folder or a device: name a file", status=2)
-    if not there or options.train:
-        check_writable(path.parent, "--checkpoint")
-    if not there:
-        say(f"There are no weights at {shown(path)}: training them.")
-        return Plan(path, config, None)
-    try:
-        model, info = load_checkpoint(path, [method])
-    except DamagedCheckpoint as error:
-        if not options.train:
-            raise
-        say(f"{error}\nIt stays until the new weights are complete.")
-    if options.train:
-        return Plan(path, config, None)
-    for key, value in given.items():
-        if info.config[key] != value:
-            flag = "--" + key.replace("_", "-")
-            raise UserError(
-                f"{shown(path)} was trained with {flag} {info.config[key]}, not {value}: "
-                f"add --train to train anew and replace it, or leave {flag} out",
-                status=2,
-            )
-    return Plan(path, config, (model, info))
+        raise UserError(f"cannot write {shown(path)}: {error.strerror or error}; make room or see {flag}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def train_and_save(method, config, path, data):
-    """Train a model with the hyperparameters in `config` and write it to `path`; (model, Info)."""
-    name = method.full_name(config)
-    model = method.build(config).to(data.train_images.device)
-    history = train(model, data, label=name, **{key: config[key] for key in TRAIN_KEYS})
-    info = Info(name, config, history)
-    model.cpu()
-    save_checkpoint(path, method, model, info)
-    return model, info
+def require_writable(folder, flag):
+    """Raise UserError unless a file can be written to `folder`, which is made if need be."""
+    write_whole(folder / ".empty", b"", flag)
+    (folder / ".empty").unlink(missing_ok=True)
 
 
-TRAIN_KEYS = ("epochs", "batch_size", "lr", "seed", "precision")
-
-
-def describe(info, model, report, path):
-    """The report, as text."""
-    hidden = len(model.dictionary)
-    config = ", ".join(f"{key} {value}" for key, value in info.config.items())
-    above = f": {report.loss - report.floor:.4f} above the floor {report.floor:.4f}" if report.floor else ""
-    lines = {
-        info.name: f"{PIXELS} -> {hidden} -> {PIXELS}",
-        "weights": shown(path),
-        "trained with": config,
-        "train loss": f"{info.history.train_loss[-1]:.4f} {model.loss_name} with penalty, in the last epoch",
-        "test loss": f"{report.loss:.4f} {model.loss_name}{above}",
-        "test MSE": f"{report.mse:.5f} per pixel",
-        "active units": f"{report.active:.1f} of {hidden} per image",
-        "dead units": f"{report.dead} of {hidden}",
-        **model.own_figures(report),
-        "pictures": "",
-    }
-    return "\n".join(f"{key:<13} {value}".rstrip() for key, value in lines.items())
-
-
-def describe_probe(result):
-    """A Probe, as text."""
-    how = f"L2 {result.l2:g}" + (f" and {result.width} k active units" if result.width > 1 else "")
-    return (
-        f"{'linear probe':<13} {result.error:.2f} % test error of logistic regression on the code\n"
-        f"{'':<13} ({how} chosen on the last 10,000 training images: {result.validation_error:.2f} %)"
-    )
-
-
-def reconstructions(model, images, labels):
-    """The first image of each digit and what the model makes of it: two tensors [10, 784] on the CPU."""
-    inputs = to_float(images[first_of_each_digit(labels)])
-    with torch.no_grad():
-        return inputs.cpu(), model(inputs)[0].cpu()
-
-
-def draw(model, info, report, pairs):
-    """All pictures of one model: a dict from the last part of the file's name to a figure. `pairs` has what
-    `reconstructions` gives for the "test" and the "train" images."""
-    figures = {
-        "loss": plot_loss(info, model, report.floor),
-        "features": plot_features(model, info, report),
-        "codes": plot_codes(info, report),
-    }
-    for part, (inputs, outputs) in pairs.items():
-        title = f"{info.name}: {part} images and their reconstructions"
-        figures[part] = plot_rows({"input": inputs, "output": outputs}, title)
-    return figures
-
-
-def pick_device(name):
-    """--device as a torch.device; auto takes the fastest that there is.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    here = ["cpu"]
-    if torch.backends.mps.is_available():
-        here.insert(0, "mps")
-    if torch.cuda.is_available():
-        here.insert(0, "cuda")
-    if name == "auto":
-        return torch.device(here[0])
-    if name.split(":")[0] not in here:
-        raise UserError(f"--device {name} is not to be had here: take one of {', '.join(here)}", status=2)
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used: take one of {', '.join(here)}", status=2) from error
-
-
-def check_writable(folder, flag):
-    """Make sure, before any work, that a file can be written to `folder`, which is made if need be.
-
-    Raises:
-        UserError: it cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        why = "it is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
-        raise UserError(f"cannot write to {shown(folder)}: {why}; choose another with {flag}") from error
+def shown(path):
+    """A path as the user would type it: short when it lies below the working directory."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    return str(path)
 
 
 def say(text):

@@ -5,13 +5,15 @@
     KL_j    = KL(ρ ‖ ρ̂_j) = ρ log(ρ / ρ̂_j) + (1 - ρ) log((1 - ρ) / (1 - ρ̂_j))
     loss    = BCE(reconstruction, x) + β · Σ_j KL_j
 
-The penalty says how often a unit may fire, on average over many images, and leaves open on which. The target
-ρ stands first: KL is not symmetric, and with its arguments swapped a unit that never fires is hardly charged.
+The penalty says how often a unit may fire, on average over many images, and leaves open on which. The target ρ stands
+first: KL is not symmetric, and with its arguments swapped a unit that never fires is hardly charged. It has a way out:
+every unit hovers at ρ, moves by a hair, and a large dictionary multiplies the hair. So the dictionary's weights decay.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 
 import common
 
@@ -32,46 +34,46 @@ def kl_penalty(code, rho, beta):
 
 
 class SparseKL(common.Autoencoder):
-    """Sigmoid code with a KL penalty. ρ and β are those of the script this project grew from.
+    """Sigmoid code with a KL penalty. ρ and β are those of the script this project grew from, the decay of the weights
+    is that of A. Ng's lecture notes (CS294A, Sparse autoencoder, 2011).
 
     Args:
-        hidden: number of units in the code.
-        rho: ρ.
-        beta: β.
+        hidden: number of units in the code, 1 to 32768
+        rho: ρ, the wanted mean activation of a unit, above 0 and below 1
+        beta: β, the weight of the KL penalty, at least 0
+        weight_decay: of the dictionary, so that a unit has to fire to be seen, at least 0
+
+    Raises:
+        UserError: one of them is out of its range.
     """
 
+    name = "sparse_kl"
+    input_scale = 4.0
     active_above = 0.5  # a sigmoid is never zero
-    input_scale, code_scale = 0.3, 2.0  # the encoder calmer (see SparseL1), the decoder quicker
 
-    def __init__(self, hidden, rho, beta):
-        super().__init__(hidden)
+    def __init__(self, hidden, rho, beta, weight_decay):
+        super().__init__(hidden, weight_decay)
+        common.require(0 < rho < 1, f"rho has to be above 0 and below 1, not {rho}")
+        common.require(0 <= beta < math.inf, f"beta has to be at least 0, not {beta}")
         self.rho, self.beta = rho, beta
+
+    def initialise(self):
+        self.dictionary.normal_(std=0.03)
+        self.encoder.weight.copy_(F.normalize(self.dictionary) / self.input_scale)  # a unit looks for what it draws
+        self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts near ρ
+        self.decoder_bias.copy_(self.mean_image.logit(eps=1e-3) - self.rho * self.dictionary.sum(dim=0))
 
     def activation(self, hidden):
         return hidden.sigmoid()
 
-    def penalty(self, code):
-        return kl_penalty(code.float(), self.rho, self.beta)
+    def squash(self, output):
+        return output.sigmoid()
 
-    def own_figures(self, report):
-        return {"mean code": f"ρ̂ = {report.mean_code:.4f}, wanted ρ = {self.rho:g}"}
-
-    @torch.no_grad()
-    def initialise(self, images):
-        super().initialise(images)
-        self.encoder.weight.mul_(2)  # a sigmoid is flat at ρ
-        self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts near ρ
+    def loss(self, output, code, images):
+        return F.binary_cross_entropy_with_logits(output, images), kl_penalty(code, self.rho, self.beta)
 
 
-METHOD = common.Method(
-    name="sparse_kl",
-    model=SparseKL,
-    defaults={"hidden": 512, "epochs": 20, "batch_size": 1200, "lr": 9e-3, "rho": 0.08, "beta": 5e-3},
-    options=[
-        common.Option("rho", common.number(above=0, below=1), "ρ, the wanted mean activation of a unit"),
-        common.Option("beta", common.number(at_least=0), "β, the weight of the KL penalty"),
-    ],
-)
+DEFAULTS = dict(rho=0.08, beta=5e-3, weight_decay=1.8e-6, hidden=512, epochs=20, batch_size=1200, lr=9e-3, seed=0)
 
 if __name__ == "__main__":
-    common.main(METHOD)
+    common.main(SparseKL, DEFAULTS)

@@ -13,12 +13,11 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
+import traceback
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["torch", "torchvision.datasets", "matplotlib.figure", "tqdm"])
+SERVER.set_forkserver_preload(["torch", "matplotlib.figure", "tqdm"])
 
 
 class Result(NamedTuple):
@@ -62,15 +61,15 @@ def _main(script, arguments, streams, before):
         before()
     sys.stdin = open(os.devnull)
     sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(n, "wb"), line_buffering=n == 2) for n in (1, 2))
-    sys.argv = [str(ROOT / script), *arguments]
-    sys.path.insert(0, str(ROOT))
+    sys.argv = [str(script), *arguments]
+    sys.path[:0] = [str(script.parent)]
     status = 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         status = end.code or 0
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
@@ -98,8 +97,8 @@ def lose_the_network():
 
 
 def die_while_saving():
-    """kill -9 when the new file is written and not yet in its place."""
-    os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+    """kill -9 when the new file, if there is anything in it, is written and not yet in its place."""
+    os.fsync = lambda file: os.fstat(file).st_size and os.kill(os.getpid(), signal.SIGKILL)
 
 
 def write_small_files_only():
@@ -113,8 +112,3 @@ def close_the_reader():
     reader, writer = os.pipe()
     os.close(reader)
     os.dup2(writer, 1)
-
-
-def log_to_a_full_disk():
-    """Standard output cannot be written to."""
-    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)

@@ -1,50 +1,109 @@
-"""MNIST and its minibatches."""
+"""MNIST, where it comes from, and its minibatches."""
 
+import errno
+import gzip
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
 import torch
+from conftest import ROOT
 
 import common
+
+IMAGES = "t10k-images-idx3-ubyte.gz"
 
 
 def test_all_of_mnist(data):
     assert [tuple(part.shape) for part in data] == [(60_000, 784), (60_000,), (10_000, 784), (10_000,)]
     assert data.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert data.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    assert common.to_float(data.train_images).mean().item() == torch.tensor(0.1306604762738).item()
+    assert data.train_images.double().mean().item() / 255 == pytest.approx(0.1306604762738, abs=1e-12)
 
 
-def test_batches_are_floats_between_0_and_1(data):
-    batch = next(iter(common.Batches(data.test_images, 100)))
-    assert batch.shape == (100, 784) and batch.dtype == torch.float32
-    assert batch.min() == 0 and batch.max() == 1
+def test_the_data_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common.load_mnist(train_count=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def archives(tmp_path):
+    """The folder of a copy of the four archives."""
+    return shutil.copytree(ROOT / "data" / "MNIST" / "raw", tmp_path / "data" / "MNIST" / "raw")
+
+
+@pytest.fixture
+def mirror(archives, monkeypatch):
+    """What is downloaded, as a list; the network is a copy of the archives."""
+    downloaded = []
+
+    def download(url, folder, name, md5):
+        content = (ROOT / "data" / "MNIST" / "raw" / name).read_bytes()
+        assert md5 == hashlib.md5(content).hexdigest()
+        Path(folder, name).write_bytes(content)
+        downloaded.append(url.rsplit("/", 1)[-1])
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
+    return downloaded
+
+
+SPOILT = {
+    "a flipped bit": lambda packed, plain: packed[:5000] + bytes([packed[5000] ^ 1]) + packed[5001:],
+    "another checksum": lambda packed, plain: packed[:-8] + bytes(4) + packed[-4:],
+    "cut off": lambda packed, plain: packed[:-5000],
+    "empty": lambda packed, plain: b"",
+    "not an archive": lambda packed, plain: b"hello",
+    "too short inside": lambda packed, plain: gzip.compress(plain[:-784], 1),
+    "too long inside": lambda packed, plain: gzip.compress(plain + bytes(784), 1),
+    "something else inside": lambda packed, plain: gzip.compress(b"hello", 1),
+    "other sizes inside": lambda packed, plain: gzip.compress(plain[:7] + b"\x11" + plain[8:], 1),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_damaged_archive_is_downloaded_again(data, archives, mirror, kind):
+    packed = (archives / IMAGES).read_bytes()
+    (archives / IMAGES).write_bytes(SPOILT[kind](packed, gzip.decompress(packed)))
+    assert torch.equal(common.load_mnist(archives.parents[1], 1).test_images, data.test_images)
+    assert mirror == [IMAGES] and (archives / IMAGES).read_bytes() == packed and len(list(archives.iterdir())) == 4
+
+
+def test_all_archives_are_downloaded_into_an_empty_folder(data, mirror, tmp_path):
+    assert torch.equal(common.load_mnist(tmp_path / "new").train_labels, data.train_labels)
+    assert len(mirror) == 4
+
+
+def test_a_download_that_cannot_be_written_says_so(archives, mirror, monkeypatch):
+    def no_room(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (archives / IMAGES).unlink()
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(common.UserError, match=f"cannot write .*{IMAGES}: No space left.*--data-dir"):
+        common.load_mnist(archives.parents[1], 1)
 
 
 def test_an_epoch_holds_every_image_once(small):
-    batches = common.Batches(small.train_images, 128, seed=3)
-    sizes = [len(batch) for batch in batches]
-    assert sizes == [128] * 4 + [88] and len(batches) == 5
-    seen = torch.cat(list(batches)).mul(255).round().byte()
+    parts = list(common.batches(small.train_images, 128, torch.Generator().manual_seed(3)))
+    assert [len(part) for part in parts] == [128] * 4 + [88]
+    together = torch.cat(parts)
+    assert together.dtype == torch.float32 and together.min() == 0 and together.max() == 1
+    seen = together.mul(255).round().byte()
     assert sorted(map(bytes, seen.numpy())) == sorted(map(bytes, small.train_images.numpy()))
 
 
 def test_orders_differ_between_epochs_and_repeat_with_the_seed(small):
-    one, two = (common.Batches(small.train_images, 600, seed=3) for _ in range(2))
-    first, second = next(iter(one)), next(iter(one))
-    assert not torch.equal(first, second)
-    assert torch.equal(first, next(iter(two))) and torch.equal(second, next(iter(two)))
-
-
-def test_without_a_seed_the_order_stays(small):
-    assert torch.equal(torch.cat(list(common.Batches(small.test_images, 60))), common.to_float(small.test_images))
+    one, two = (torch.Generator().manual_seed(3) for _ in range(2))
+    first, second, again = (
+        next(iter(common.batches(small.train_images, 600, generator))) for generator in (one, one, two)
+    )
+    assert not torch.equal(first, second) and torch.equal(first, again)
 
 
 def test_the_floor_is_the_entropy_of_the_pixels(data):
     x = common.to_float(data.test_images[:500]).double()
     by_definition = torch.nn.functional.binary_cross_entropy(x, x).item()
-    assert abs(common.pixel_entropy(data.test_images[:500]) - by_definition) < 1e-9
-    assert abs(common.pixel_entropy(data.test_images) - 0.05808) < 5e-6
-
-
-def test_first_of_each_digit(data):
-    chosen = common.first_of_each_digit(data.test_labels)
-    assert data.test_labels[chosen].tolist() == list(range(10))
-    assert chosen.tolist()[7] == 0
+    assert common.pixel_entropy(data.test_images[:500]) == pytest.approx(by_definition, abs=1e-9)

@@ -1,19 +1,20 @@
-"""Penalties and top-k, against values worked out by hand and against their definitions."""
+"""The methods: penalties and top-k by hand and by definition, what they start from, what they take and give."""
 
+import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from conftest import METHODS
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+import common
 from sparse_kl import kl_penalty
 from sparse_ksparse import top_k
 from sparse_l1 import l1_penalty
-
-settings.register_profile("quiet", deadline=None, max_examples=200, derandomize=True)
-settings.load_profile("quiet")
 
 
 def codes(low, high):
@@ -25,12 +26,6 @@ def codes(low, high):
 def test_l1_by_hand():
     code = torch.tensor([[1.0, 0.0, 2.0], [0.5, 0.5, 0.0]])
     assert l1_penalty(code, 0.1).item() == pytest.approx(0.1 * (3.0 + 1.0) / 2)
-
-
-def test_l1_sums_over_units_and_averages_over_images():
-    code = torch.rand(5, 7)
-    assert l1_penalty(torch.cat([code, code]), 1.0) == pytest.approx(l1_penalty(code, 1.0).item())
-    assert l1_penalty(torch.cat([code, code], dim=1), 1.0) == pytest.approx(2 * l1_penalty(code, 1.0).item())
 
 
 def test_kl_by_hand():
@@ -46,34 +41,11 @@ def test_kl_has_rho_first():
     assert kl_penalty(torch.full((4, 1), 1e-6), 0.1, 1.0) > 1
 
 
-def test_kl_gradient_pulls_towards_rho():
-    code = torch.tensor([[0.01, 0.5]], requires_grad=True)
-    kl_penalty(code, 0.1, 1.0).backward()
-    assert code.grad[0, 0] < 0 < code.grad[0, 1]
-
-
-def test_l1_is_float32_for_a_bfloat16_code():
-    penalty = l1_penalty(torch.ones(1000, 301, dtype=torch.bfloat16), 1.0)
-    assert penalty.dtype == torch.float32 and penalty.item() == 301  # which is no bfloat16 number
-
-
 @given(codes(0, 2.0**100), st.floats(0, 100))
 def test_l1_is_finite_and_never_negative(code, weight):
     penalty = l1_penalty(code, weight)
     assert penalty.isfinite() and penalty >= 0
     assert (penalty == 0) == (weight * code.sum() == 0)
-
-
-@given(codes(0, 1), st.floats(0.001, 0.999))
-def test_kl_is_finite_and_never_negative(code, rho):
-    penalty = kl_penalty(code, rho, 1.0)
-    assert penalty.isfinite() and penalty >= 0
-
-
-@given(st.floats(0.001, 0.999), st.integers(1, 5), st.integers(1, 5))
-def test_kl_is_zero_at_rho(rho, images, units):
-    code = torch.full((images, units), rho, dtype=torch.float64)
-    assert kl_penalty(code, rho, 1.0).item() == pytest.approx(0, abs=1e-12)
 
 
 @given(st.floats(0.001, 0.999), st.floats(0.001, 0.999))
@@ -101,11 +73,6 @@ def test_top_k_keeps_the_k_largest(code, draw):
     assert torch.equal(kept.sort(dim=1, descending=True).values[:, :k], code.sort(dim=1, descending=True).values[:, :k])
 
 
-@given(codes(0, 1))
-def test_top_k_of_everything_is_the_code_itself(code):
-    assert torch.equal(top_k(code, code.shape[1]), code)
-
-
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_top_k_keeps_exactly_k_of_equals(value):
     code = torch.full((5, 9), value, requires_grad=True)
@@ -117,3 +84,73 @@ def test_top_k_passes_gradient_to_those_k_only():
     code = torch.tensor([[3.0, 1.0, 2.0, 0.5]], requires_grad=True)
     (top_k(code, 2) * torch.tensor([[10.0, 20.0, 30.0, 40.0]])).sum().backward()
     assert code.grad.tolist() == [[10.0, 0.0, 30.0, 0.0]]
+
+
+OUT_OF_RANGE = [
+    ("sparse_l1", "l1_weight", (-0.1, math.nan, math.inf)),
+    ("sparse_kl", "rho", (0, 1, 2, math.nan)),
+    ("sparse_kl", "beta", (-1, math.nan, math.inf)),
+    ("sparse_ksparse", "k", (0, 65, 2.5)),
+    ("sparse_ksparse", "l1_weight", (-0.1, math.nan)),
+    *((name, "weight_decay", (-1e-9, math.nan, math.inf)) for name in METHODS),
+    *((name, "hidden", (0, -1, 10**10, 64.0)) for name in METHODS),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"), [(n, key, value) for n, key, values in OUT_OF_RANGE for value in values]
+)
+def test_hyperparameters_out_of_range(name, key, value):
+    cls, defaults = METHODS[name]
+    own = {name: defaults[name] for name in inspect.signature(cls).parameters}
+    with pytest.raises(ValueError, match=rf"{key} has to be .*, not {value}") as error:
+        cls(**{**own, "hidden": 64, key: value})
+    assert "\n" not in str(error.value)
+
+
+def test_the_start_draws_the_mean_image(method, small):
+    """With every unit where it rests: at 0, or for a sigmoid at ρ."""
+    model = method.build()
+    with torch.no_grad():
+        model.mean_image.copy_(common.to_float(small.train_images).mean(dim=0))
+        model.initialise()
+        drawn = model.decode(torch.full((1, 64), getattr(model, "rho", 0.0)))[0]
+    assert torch.allclose(drawn, model.mean_image, atol=2e-3)
+
+
+def test_reconstructions_are_images(trained, small):
+    reconstruction, code = trained[0](common.to_float(small.test_images))
+    assert reconstruction.shape == (199, 784) and code.shape == (199, 64)
+    assert reconstruction.min() >= 0 and reconstruction.max() <= 1 and code.min() >= 0
+
+
+def test_l1_pictures_have_norm_1(small):
+    model, _ = METHODS["sparse_l1"].train(small)
+    assert torch.allclose(model.dictionary.norm(dim=1), torch.ones(64), atol=1e-5)
+
+
+def test_ksparse_is_tied(small):
+    model, _ = METHODS["sparse_ksparse"].train(small)
+    assert torch.equal(model.dictionary, model.encoder.weight)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 64 * 784 + 64 + 784
+
+
+NOT_IMAGES = {
+    "a 28 x 28 array": (torch.zeros(28, 28), r"\[28, 28\].*view"),
+    "one image without its batch": (torch.zeros(784), r"\[784\].*view"),
+    "numpy": (np.zeros((1, 784), np.float32), "ndarray.*as_tensor"),
+    "a list": ([0.0] * 784, "list.*as_tensor"),
+    "bytes": (torch.zeros(1, 784, dtype=torch.uint8), "uint8.*to_float"),
+    "float64": (torch.zeros(1, 784, dtype=torch.float64), "float64.*float"),
+    "up to 255": (torch.full((1, 784), 255.0), "outside"),
+    "below 0": (torch.full((1, 784), -0.1), "outside"),
+    "NaN": (torch.full((1, 784), math.nan), "outside"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_IMAGES)
+def test_encode_says_what_it_wants(tiny, kind):
+    images, words = NOT_IMAGES[kind]
+    with pytest.raises(ValueError, match=rf"float32 tensor \[n, 784\].*{words}") as error:
+        tiny("sparse_l1")[0].encode(images)
+    assert "\n" not in str(error.value)

@@ -1,23 +1,34 @@
-"""What the README says, recomputed from the shipped weights on the real test set."""
+"""What the README and the scripts' docstrings say, recomputed from the shipped weights on the real test set."""
 
 import re
+import sys
 
 import pytest
 from conftest import METHODS, ROOT
 
 import common
 
+sys.path.insert(0, str(ROOT / "tests" / "studies"))
+
+import probe  # noqa: E402
+import sparsity  # noqa: E402
+
 README = (ROOT / "README.md").read_text()
-MODELS = ["sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100))]
+ROWS = {name: f"k-sparse, k = {name.split('_k')[-1]}" for name in sparsity.SHIPPED}
+ROWS |= {"sparse_l1": "L1", "sparse_kl": "KL"}
 
 
 def row(heading, first_cell):
-    """The cells of a table's row below a heading."""
-    section = README.split(f"\n{heading}\n")[1].split("\n## ")[0]
-    for line in section.split("\n"):
-        cells = [cell.strip().strip("*") for cell in line.strip("|").split("|")]
-        if cells[0] == first_cell or cells[0].startswith(first_cell + " ("):
-            return cells[1:]
+    """The cells of a table's row below a heading, by the names of their columns."""
+    names = None
+    for line in README.split(f"\n{heading}\n")[1].split("\n## ")[0].split("\n"):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            names = None
+        elif names is None:
+            names = cells
+        elif cells[0] == first_cell:
+            return dict(zip(names, cells, strict=True))
     raise AssertionError(f"no row {first_cell!r} below {heading!r}")
 
 
@@ -27,68 +38,94 @@ def agrees(printed, measured):
     return abs(float(printed) - measured) <= 1.01 * 10**-decimals
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=sparsity.SHIPPED)
 def shipped(request, data):
     model, info = common.load_pretrained(request.param)
-    return model, info, common.evaluate(model, data.test_images, data.test_labels)
+    return model, info, common.evaluate(model, data.test_images, data.test_labels), data
 
 
 def test_results(shipped):
-    model, info, report = shipped
+    model, info, report, data = shipped
+    cells = row("## Results", ROWS[info.name])
+    curve = dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
     if model.loss_name == "BCE":
-        seeds, ours, above, mse, active, dead = row("## Results", {"sparse_l1": "L1", "sparse_kl": "KL"}[info.name])
-        train, test = ours.split(" / ")
-        assert agrees(train, info.history.train_loss[-1])
-        assert agrees(test, report.loss) and agrees(above, report.loss - report.floor)
-        assert float(test) < float(seeds.split(" / ")[1])
-    else:
-        mse, active, dead = row("## Results", f"k-sparse, k = {info.config['k']}")[-3:]
-    assert agrees(mse, report.mse) and agrees(active, report.active) and int(dead) == report.dead
+        train, test = cells["ours: train / test"].split(" / ")
+        assert agrees(train, info.history.train_loss[-1]) and agrees(test, report.loss)
+        original_train, original_test = cells["original script: train / test"].split(" / ")
+        assert float(train) < float(original_train) and float(test) < float(original_test)
+    assert agrees(cells["test MSE"], report.mse) and agrees(cells["active"], report.active)
+    for n in (25, 50):
+        assert agrees(cells[f"MSE from {n} units"], curve.get(n, report.mse))
+    assert agrees(cells["locality"], report.locality)
+    assert (int(cells["dead"]), int(cells["idle"])) == (report.dead, report.idle)
 
 
-def test_targets(shipped):
-    model, info, report = shipped
-    assert report.dead == 0
-    if model.loss_name == "BCE":
-        assert report.loss <= 0.06445 and info.history.train_loss[-1] <= 0.0680
-    assert info.config == {**common_defaults(info.name), **({"k": info.config["k"]} if "k" in info.config else {})}
+def test_the_code_is_sparse_in_truth(shipped):
+    """What this project promises of a shipped model, whatever the README says."""
+    model, info, report, data = shipped
+    curve = dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
+    assert report.dead == 0 and report.idle <= 0.01 * info.config["hidden"]
+    if info.name == "sparse_l1":
+        assert report.loss <= 0.0682 and info.history.train_loss[-1] < 0.0809 and report.active <= 140
+        assert curve[25] <= 0.0083 and curve[50] <= 0.0038 and report.locality >= 0.65 and report.idle == 0
+    elif info.name == "sparse_kl":
+        assert report.loss <= 0.0750 and info.history.train_loss[-1] < 0.0862 and 28 <= report.active <= 46
+        assert curve[25] <= 0.0142 and curve[50] <= 0.0060 and report.locality >= 0.65 and report.idle == 0
+        assert abs(report.mean_code - 0.08) <= 0.01
+    elif info.name == "sparse_ksparse_k25":
+        assert report.mse <= 0.0071
 
 
-def common_defaults(name):
-    method = METHODS[re.sub(r"_k\d+$", "", name)]
-    return {**method.defaults, "seed": 0, "precision": "bfloat16"}
+def test_shipped_models_are_what_the_scripts_train(shipped):
+    model, info, _, _ = shipped
+    config = {**METHODS[model.name].defaults, "precision": "bfloat16"}
+    assert info.config == {**config, **({"k": info.config["k"]} if "k" in config else {})}
+
+
+@pytest.mark.parametrize("name", ["sparse_l1", "sparse_kl", "sparse_ksparse_k25"])
+def test_what_a_script_says_it_attains(name, data):
+    model, _ = common.load_pretrained(name)
+    report = common.evaluate(model, data.test_images, data.test_labels)
+    text = " ".join(sys.modules[type(model).__module__].__doc__.split())
+    found = re.search(
+        r"two cores\): test (?:BCE|MSE) ([\d.]+)(?:, MSE ([\d.]+) from 25 units an image)?, linear probe ([\d.]+) %",
+        text,
+    )
+    loss, kept, error = found.groups()
+    assert agrees(loss, report.loss if model.loss_name == "BCE" else report.mse)
+    assert kept is None or agrees(kept, report.kept[25])
+    assert row("## What did it learn?", ROWS[name])["test error"] == f"{error} %"
 
 
 def test_more_units_reconstruct_better(data):
-    errors = []
-    for k in (5, 10, 25, 50, 100):
-        model, _ = common.load_pretrained(f"sparse_ksparse_k{k}")
-        errors.append(common.evaluate(model, data.test_images, data.test_labels).mse)
+    models = [common.load_pretrained(f"sparse_ksparse_k{k}")[0] for k in (5, 10, 25, 50, 100)]
+    errors = [common.evaluate(model, data.test_images, data.test_labels).mse for model in models]
     assert errors == sorted(errors, reverse=True)
 
 
 def test_hyperparameters_table():
-    for name, column in (("sparse_l1", 0), ("sparse_kl", 1), ("sparse_ksparse", 2)):
-        for option in METHODS[name].all_options():
-            if option.name not in ("seed", "k"):
-                printed = row("## Hyperparameters", f"`--{option.name.replace('_', '-')}`")[column]
-                assert float(printed) == METHODS[name].defaults[option.name]
+    for name, column in (("sparse_l1", "L1"), ("sparse_kl", "KL"), ("sparse_ksparse", "k-sparse")):
+        for key, value in METHODS[name].defaults.items():
+            if key != "seed":
+                option = "--" + key.replace("_", "-")
+                line = next(line for line in README.split("\n") if line.startswith(f"| `{option}`"))
+                cells = dict(zip(("L1", "KL", "k-sparse"), line.strip("| ").split("|")[1:], strict=True))
+                assert float(cells[column]) == value
 
 
 def test_floor(data):
-    floor = common.pixel_entropy(data.test_images)
-    assert f"{floor:.5f}" in README
+    assert f"{common.pixel_entropy(data.test_images):.5f}" in README
 
 
 def test_probe_of_the_best_model(data):
     """The one figure of the probe that is quick enough to fit again here: k = 25, with the choices that were made."""
-    cells = row("## What did it learn?", "k-sparse, k = 25")
-    error, width, l2 = float(cells[0].rstrip(" %")), int(cells[2]), float(cells[3])
+    cells = row("## What did it learn?", ROWS["sparse_ksparse_k25"])
     model, _ = common.load_pretrained("sparse_ksparse_k25")
-    result = common.probe(model.probe_code, data, widths=(width,), l2_grid=(l2,))
-    assert abs(result.error - error) <= 0.05
+    encoder = probe.encoders_of(model)[probe.TIMES_K.index(int(cells["units kept, times k"]))]
+    result = probe.probe([encoder], data, (float(cells["L2"]),))
+    assert abs(result.error - float(cells["test error"].rstrip(" %"))) <= 0.05
 
 
-def test_every_picture_is_there():
-    for path in re.findall(r"\]\((outputs/[^)]+)\)", README):
-        assert (ROOT / path).is_file(), path
+def test_every_file_that_is_named_is_there():
+    for path in re.findall(r"\]\(((?:outputs|tests)/[^)]+|\w+\.py)\)", README):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,150 @@
+"""How few units carry the picture: `python tests/studies/sparsity.py` draws outputs/sparsity.png.
+
+For every shipped model, the test MSE when on each image all units but the n of largest contribution are at rest; beside
+them PCA with n components, and what the original recipe gives for L1 and KL: torch's default start, free norms and no
+decay, everything else the same. Its two models are trained here, a minute on two cores.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import common  # noqa: E402
+import sparse_kl  # noqa: E402
+import sparse_l1  # noqa: E402
+
+KEPT = (1, 2, 3, 5, 8, 12, 18, 25, 35, 50, 70, 100, 140, 200, 280, 400, 512, 700, 1000)
+COLOURS = {"sparse_l1": "#1d4ed8", "sparse_kl": "#15803d", "sparse_ksparse": "#c2410c"}
+SHIPPED = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
+
+
+class OriginalL1(sparse_l1.SparseL1):
+    """L1 as the original script has it: torch's default start, and a dictionary of any norm."""
+
+    input_scale = 1.0
+
+    def initialise(self):
+        original_start(self)
+
+    def after_step(self, progress):
+        pass
+
+
+class OriginalKL(sparse_kl.SparseKL):
+    """KL as the original script has it: torch's default start."""
+
+    input_scale = 1.0
+
+    def initialise(self):
+        original_start(self)
+
+
+def original_start(model):
+    """Two linear layers as torch makes them, on images that are not centred."""
+    hidden = len(model.dictionary)
+    model.mean_image.zero_()
+    model.encoder.reset_parameters()
+    model.dictionary.uniform_(-1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
+    model.decoder_bias.uniform_(-1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
+
+
+def train_original(cls, defaults, data):
+    """One of the two above, trained with its method's own hyperparameters less the decay."""
+    config = {**defaults, "weight_decay": 0.0, "precision": common.fastest_precision(torch.device("cpu"))}
+    model = common.build(cls, config)
+    common.train(model, data, label=f"{cls.name}, original recipe", **{key: config[key] for key in common.TRAIN_KEYS})
+    return model
+
+
+@torch.no_grad()
+def kept_curve(model, images, counts=KEPT):
+    """[(n, test MSE of n units)] on images [m, 784] uint8, up to the number of units that ever take part."""
+    code = torch.cat([model.encode(batch) for batch in common.batches(images, 2_000)])
+    rest = code.median(dim=0).values
+    most = min(len(model.dictionary), ((code - rest) != 0).sum(dim=1).max().item())
+    points = []
+    for n in sorted({most, *(n for n in counts if n < most)}):
+        error = 0.0
+        for batch, part in zip(common.batches(images, 2_000), code.split(2_000), strict=True):
+            drawn = model.decode(common.keep_strongest(model, part, rest, n))
+            error += (drawn - batch).square().mean().item() * len(batch)
+        points.append((n, error / len(images)))
+    return points
+
+
+def principal_components(images):
+    """(mean [784], components [784, 784] with orthonormal rows, largest variance first) of images [n, 784] uint8."""
+    total = sum(batch.sum(dim=0, dtype=torch.float64) for batch in common.batches(images, 2_000))
+    mean = (total / len(images)).float()
+    covariance = sum((batch - mean).T @ (batch - mean) for batch in common.batches(images, 2_000))
+    return mean, torch.linalg.eigh(covariance.double()).eigenvectors.flip(1).T.float()
+
+
+def pca_curve(train_images, test_images, counts=KEPT):
+    """[(n, test MSE)] of the best linear code with n components, fitted to the training images."""
+    mean, directions = principal_components(train_images)
+    points = []
+    for n in [n for n in counts if n <= 512]:
+        basis, error = directions[:n], 0.0
+        for batch in common.batches(test_images, 2_000):
+            drawn = (mean + (batch - mean) @ basis.T @ basis).clamp(0, 1)
+            error += (drawn - batch).square().mean().item() * len(batch)
+        points.append((n, error / len(test_images)))
+    return points
+
+
+def plot(shipped, originals, pca):
+    """The picture, as a figure, from a dict of name -> curve for each kind."""
+    figure = Figure(figsize=(8.6, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(*zip(*pca, strict=True), color=common.QUIET, lw=1.2, label="PCA with n components")
+    for name, curve in shipped.items():
+        method = name.split("_k")[0] if "ksparse" in name else name
+        method = next(key for key in sorted(COLOURS, key=len, reverse=True) if name.startswith(key))
+        label = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, k = 5, 10, 25, 50, 100"}.get(
+            name
+        )
+        axes.plot(*zip(*curve, strict=True), color=COLOURS[method], lw=1.8, label=label)
+        axes.plot(*curve[-1], "o", ms=4, color=COLOURS[method])
+    for name, curve in originals.items():
+        label = f"{name.removeprefix('sparse_').upper()} by the original recipe"
+        axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls="--", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="units kept on each image", ylabel="test MSE per pixel")
+    axes.set_title("How few units carry the picture (down and to the left is better)", size=11, loc="left")
+    ticks = [1, 2, 5, 10, 25, 50, 100, 200, 512]
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.minorticks_off()
+    axes.grid(True, color="#e4e7eb", lw=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "sparsity.png")
+    options = parser.parse_args(arguments)
+    torch.set_flush_denormal(True)
+    data = common.load_mnist()
+    images = data.test_images
+    shipped = {name: kept_curve(common.load_pretrained(name)[0], images) for name in SHIPPED}
+    originals = {
+        cls.name: kept_curve(train_original(cls, defaults, data), images)
+        for cls, defaults in ((OriginalL1, sparse_l1.DEFAULTS), (OriginalKL, sparse_kl.DEFAULTS))
+    }
+    pca = pca_curve(data.train_images, images)
+    common.save_figure(plot(shipped, originals, pca), options.output)
+    for name, curve in {**shipped, **{f"{n}, original": c for n, c in originals.items()}, "PCA": pca}.items():
+        print(f"{name:<22}", "  ".join(f"{n}: {error:.4f}" for n, error in curve if n in (5, 10, 25, 50, 100, 200)))
+    print(common.shown(options.output))
+
+
+if __name__ == "__main__":
+    main()

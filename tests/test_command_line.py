@@ -1,0 +1,380 @@
+"""The command line names the model: what is loaded, trained, written and refused.
+
+Each command here runs in this process, in a folder of its own, on few images, and draws one empty picture.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+import torch
+from conftest import METHODS, ROOT, contents
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+import common
+
+TINY = "--hidden 4 --epochs 1"
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The folder that stands for the project."""
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(here, small, monkeypatch, capfd):
+    """command("sparse_l1 --epochs 3"): how it Ended."""
+    monkeypatch.setattr(common, "load_mnist", lambda *arguments: small)
+    monkeypatch.setattr(common, "draw", lambda *arguments: {"empty": Figure()})
+    monkeypatch.setattr(common, "write_explorer", lambda *arguments: None)
+
+    def command(line):
+        script, *words = line.split()
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *words])
+        capfd.readouterr()
+        try:
+            common.main(*METHODS[script])
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        return Ended(status, *capfd.readouterr())
+
+    yield command
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def done(command):
+    """done("sparse_l1 --epochs 3"): what it says when all goes well."""
+
+    def done(line):
+        result = command(line)
+        assert result.status == 0 and result.err == "", result
+        return result.out
+
+    return done
+
+
+@pytest.fixture
+def refuses(command, here):
+    """refuses(line, *patterns): it ends in one line with these, and leaves every file as it is."""
+
+    def refuses(line, *patterns, status=1):
+        before = contents(here)
+        result = command(line)
+        assert result.status == status and result.err.startswith(f"{line.split()[0]}.py: error: "), result
+        assert result.err.count("\n") == 1 and "epoch 1/" not in result.out
+        for pattern in patterns:
+            assert re.search(pattern, result.err), result.err
+        assert contents(here) == before
+
+    return refuses
+
+
+# One command, one model, one file
+
+
+def option(key):
+    return "--" + key.replace("_", "-")
+
+
+def names(line):
+    """The names of the models that a command asks for."""
+    script, *words = line.split()
+    _, requests = common.parse_arguments(*METHODS[script], words)
+    return [common.model_name(*METHODS[script], given) for given in requests]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("sparse_l1", "sparse_l1"),
+        ("sparse_l1 --l1-weight 1e-3", "sparse_l1_l1-weight0.001"),
+        ("sparse_ksparse --k 15 --epochs 3", "sparse_ksparse_k15_epochs3"),
+        ("sparse_ksparse --epochs 3 --k 15", "sparse_ksparse_k15_epochs3"),
+        ("sparse_ksparse", f"sparse_ksparse_k{METHODS['sparse_ksparse'].defaults['k']}"),
+        ("sparse_kl --seed 1", "sparse_kl_seed1"),
+        ("sparse_kl --seed 0 --train --device cpu --show --output-dir x --data-dir y", "sparse_kl"),
+        ("sparse_l1 --precision float32", "sparse_l1_precisionfloat32"),
+        ("sparse_kl --rho 0.03 0.2", "sparse_kl_rho0.03 sparse_kl_rho0.2"),
+        ("sparse_ksparse --k 5 100 --seed 2", "sparse_ksparse_k5_seed2 sparse_ksparse_k100_seed2"),
+    ],
+)
+def test_names(line, expected):
+    assert names(line) == expected.split()
+
+
+def test_options_that_equal_their_defaults_are_not_in_the_name(method):
+    line = " ".join(f"{option(key)} {value}" for key, value in method.defaults.items())
+    assert names(f"{method.cls.name} {line}") == names(method.cls.name)
+
+
+SOME = st.fixed_dictionaries(
+    {"k": st.integers(1, 9)},
+    optional={
+        "epochs": st.integers(1, 30),
+        "hidden": st.integers(9, 99),
+        "seed": st.integers(0, 2**40),
+        "l1_weight": st.floats(0, 1e9),
+        "lr": st.floats(1e-30, 1e9),
+        "precision": st.sampled_from(["float32", "bfloat16"]),
+    },
+)
+
+
+@given(SOME, SOME)
+def test_two_models_have_two_names(one, other):
+    cls, defaults = METHODS["sparse_ksparse"]
+    same = {**defaults, **one} == {**defaults, **other}
+    assert (common.model_name(cls, defaults, one) == common.model_name(cls, defaults, other)) == same
+
+
+def test_trained_once_then_loaded(done, here):
+    path = here / "checkpoints" / "sparse_l1_hidden4_epochs1.pt"
+    first = done(f"sparse_l1 {TINY}")
+    assert f"There are no weights at checkpoints/{path.name}" in first and "epoch 1/1" in first
+    before = contents(here)
+    assert sorted(before) == [f"checkpoints/{path.name}", f"outputs/{path.stem}_empty.png"]
+    second = done(f"sparse_l1 {TINY}")
+    assert "epoch 1/1" not in second and first.endswith(second) and contents(here) == before
+    third = done(f"sparse_l1 {TINY} --train")
+    assert "no weights" not in third and "epoch 1/1" in third and contents(here) == before  # the same seed
+
+
+def test_trying_another_value_keeps_both(done, here):
+    done(f"sparse_l1 {TINY}")
+    before = contents(here)
+    done(f"sparse_l1 {TINY} --l1-weight 1e-3")
+    done(f"sparse_l1 {TINY} --seed 1")
+    after = contents(here)
+    assert {key: after[key] for key in before} == before and len(after) == 3 * len(before)
+    assert len(set(after.values())) >= 4  # three models, and the empty picture
+
+
+@pytest.mark.parametrize(
+    ("line", "models", "comparison"),
+    [
+        ("sparse_ksparse --k 1 3", ["sparse_ksparse_k1", "sparse_ksparse_k3"], "sparse_ksparse_k1_3"),
+        (
+            "sparse_l1 --l1-weight 1e-3 1",
+            ["sparse_l1_l1-weight0.001", "sparse_l1_l1-weight1"],
+            "sparse_l1_l1-weight0.001_1",
+        ),
+        (
+            "sparse_kl --rho 0.03 0.2 0.5",
+            [f"sparse_kl_rho{rho}" for rho in (0.03, 0.2, 0.5)],
+            "sparse_kl_rho0.03_0.2_0.5",
+        ),
+    ],
+)
+def test_several_values_make_a_model_each_and_a_comparison(done, here, line, models, comparison):
+    done(f"{line} {TINY}")
+    suffix = "_hidden4_epochs1"
+    assert sorted(contents(here)) == sorted(
+        [
+            f"outputs/{comparison}{suffix}_comparison.png",
+            *(f"checkpoints/{model}{suffix}.pt" for model in models),
+            *(f"outputs/{model}{suffix}_empty.png" for model in models),
+        ]
+    )
+    for model, value in zip(models, line.split()[2:], strict=True):
+        _, info = common.load_pretrained(model + suffix)
+        assert info.config[next(iter(METHODS[line.split()[0]].defaults))] == float(value)
+
+
+def test_weights_that_disagree_with_their_name_are_not_used(done, refuses, here):
+    done(f"sparse_l1 {TINY}")
+    shutil.copy(here / "checkpoints" / "sparse_l1_hidden4_epochs1.pt", here / "checkpoints" / "sparse_l1.pt")
+    epochs = METHODS["sparse_l1"].defaults["epochs"]
+    refuses("sparse_l1", rf"sparse_l1\.pt was trained with .*(hidden\W+4, not|epochs\W+1, not {epochs})", "--train")
+    done(f"sparse_l1 --train {TINY} --seed 1")  # and another model does not mind
+
+
+def test_precision_counts_only_when_given(done):
+    first = done(f"sparse_l1 {TINY} --train --precision bfloat16 --checkpoint a.pt")
+    assert "precision bfloat16" in first
+    assert done("sparse_l1 --checkpoint a.pt").endswith(first.split("\n", 1)[1])
+
+
+# --checkpoint
+
+
+def test_checkpoint_only_loads(done, here):
+    done(f"sparse_l1 {TINY} --train --checkpoint mine/thesis.pt")
+    assert sorted(contents(here)) == ["mine/thesis.pt", "outputs/thesis_empty.png"]
+    before = contents(here)
+    for options in ("", TINY, f"--l1-weight {METHODS['sparse_l1'].defaults['l1_weight']}", "--seed 0"):
+        assert "hidden 4, epochs 1" in done(f"sparse_l1 --checkpoint mine/thesis.pt {options}")
+    assert contents(here) == before
+
+
+def test_a_missing_checkpoint_is_not_trained(refuses):
+    refuses("sparse_l1 --checkpoint thesis.pt", "there are no weights at thesis.pt", "--train")
+    refuses(f"sparse_l1 {TINY} --checkpoint thesis.pt", "there are no weights at thesis.pt")
+
+
+def test_options_that_disagree_with_a_checkpoint(refuses, room):
+    refuses("sparse_l1 --checkpoint l1.pt --epochs 3", r"l1.pt was trained with .*epochs\W+1, not 3", "leave")
+    refuses("sparse_l1 --checkpoint l1.pt --l1-weight 1", r"l1.pt was trained with .*l1.weight\W+\d\S+, not 1\.0")
+    refuses("sparse_ksparse --checkpoint ksparse.pt --k 3", r"ksparse.pt was trained with .*k\W+2, not 3")
+    refuses("sparse_l1 --checkpoint l1.pt --precision bfloat16", r"trained with .*precision\W+float32, not bfloat16")
+
+
+def test_train_replaces_a_checkpoint_of_the_same_method_only(done, refuses, room):
+    (room / "thesis.txt").write_text("My thesis")
+    (room / "half.pt").write_bytes((room / "l1.pt").read_bytes()[:3000])
+    (room / "empty.pt").touch()
+    (room / "folder").mkdir()
+    for name in ("thesis.txt", "half.pt", "empty.pt", "folder", "kl.pt"):
+        refuses(
+            f"sparse_l1 --train {TINY} --checkpoint {name}", rf"{name} holds no weights of sparse_l1", "remove it first"
+        )
+    before = (room / "l1.pt").read_bytes()
+    done(f"sparse_l1 --train {TINY} --seed 1 --checkpoint l1.pt")
+    assert (room / "l1.pt").read_bytes() != before
+    assert "seed 1" in done("sparse_l1 --checkpoint l1.pt")
+
+
+def test_a_damaged_file_under_our_name_is_replaced_by_train_alone(done, refuses, room):
+    path = room / "checkpoints" / "sparse_l1_hidden4_epochs1.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"not weights")
+    refuses(f"sparse_l1 {TINY}", f"{path.name} is not a good checkpoint")
+    assert "is not a good checkpoint" in done(f"sparse_l1 {TINY} --train")
+    done(f"sparse_l1 {TINY}")
+    shutil.copy(room / "kl.pt", path)  # another method's weights are somebody's work
+    refuses(f"sparse_l1 {TINY} --train", "holds no weights of sparse_l1", "remove it first")
+
+
+def test_weights_of_another_method(refuses, room):
+    refuses("sparse_kl --checkpoint l1.pt", "l1.pt holds weights of 'sparse_l1', not of sparse_kl")
+
+
+# What is wrong is said in one line
+
+WRONG = [
+    ("sparse_ksparse --k 0", "k has to be a whole number from 1 to hidden = .*, not 0"),
+    ("sparse_ksparse --k 20 --hidden 10", "k has to be .*, not 20"),
+    ("sparse_ksparse --k 2.5", "'2.5' is not a whole number"),
+    ("sparse_ksparse --k 5,25", "'5,25' is not .*spaces"),
+    ("sparse_l1 --l1-weight 4e-5,4e-4", "'4e-5,4e-4' is not a number.*spaces"),
+    ("sparse_ksparse --k 5 10 5", "same value twice"),
+    ("sparse_l1 --l1-weight 0.001 1e-3", "same value twice"),
+    ("sparse_ksparse --k 5 10 --checkpoint x.pt", "takes one model"),
+    ("sparse_ksparse --k", "--k: expected at least one argument"),
+    ("sparse_kl --rho 1", "rho has to be above 0 and below 1, not 1"),
+    ("sparse_kl --rho 0.1 2", "rho has to be above 0 and below 1, not 2"),
+    ("sparse_kl --rho nan", "above 0 and below 1"),
+    ("sparse_kl --beta -1", "beta has to be at least 0, not -1"),
+    ("sparse_kl --beta x", "--beta: 'x' is not a number"),
+    ("sparse_l1 --lr 1e999", "lr has to be above 0, not inf"),
+    ("sparse_l1 --epochs 0", "epochs has to be .* at least 1"),
+    ("sparse_l1 --epochs 1e3", "--epochs: '1e3' is not a whole number"),
+    ("sparse_l1 --batch-size 60001", "batch_size has to be .* 60000, not 60001"),
+    ("sparse_l1 --hidden 1000000000000000000", "hidden has to be .* 32768"),
+    ("sparse_l1 --precision half", "--precision"),
+    # the nearest option that there is
+    ("sparse_l1 --lambda 1", r"no option --lambda: did you mean --l1-weight\?"),
+    ("sparse_ksparse --lambda 1", r"did you mean --l1-weight\?"),
+    ("sparse_l1 --epoch 3", r"no option --epoch: did you mean --epochs\?"),
+    ("sparse_l1 --l1_weight 1", r"no option --l1_weight: did you mean --l1-weight\?"),
+    ("sparse_l1 --l1_weight=1", r"did you mean --l1-weight\?"),
+    ("sparse_kl --learning-rate 1", "no option --learning-rate"),
+    ("sparse_l1 --xyzzy", r"no option --xyzzy \("),
+    ("sparse_l1 5", "no option 5"),
+]
+
+
+@pytest.mark.parametrize(("line", "pattern"), WRONG, ids=[line for line, _ in WRONG])
+def test_wrong_command_line(refuses, line, pattern):
+    refuses(line, pattern, status=2)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "cpus"])
+def test_no_such_device(refuses, device):
+    refuses(f"sparse_l1 {TINY} --device={device}", f"there is no device {device} on this machine.*take .*cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"), [("--checkpoint file/x.pt --train", "--checkpoint"), ("--output-dir file/x", "--output-dir")]
+)
+def test_a_file_where_a_folder_is_needed(refuses, here, options, flag):
+    (here / "file").write_text("mine")
+    refuses(f"sparse_l1 {TINY} {options}", "cannot write", "(?i)not a directory|file exists", flag)
+
+
+def test_help_names_every_option_and_its_default(command, method):
+    result = command(f"{method.cls.name} --help")
+    assert result.status == 0
+    text = " ".join(result.out.split("training:")[1].split())
+    described = {words.split()[0]: words for words in re.split(r" (?=--[a-z])", text)}
+    for key, value in method.defaults.items():
+        assert f"(default: {value:g})" in described[option(key)]
+    assert "several values" in described[option(next(iter(method.defaults)))]
+    for flag in ("--precision", "--device", "--data-dir", "--checkpoint", "--output-dir", "--show"):
+        assert flag in described
+    assert "--train " in result.out
+
+
+@pytest.mark.parametrize(
+    ("error", "reported"),
+    [
+        (lambda: torch.empty(2**60), True),
+        (lambda: bytearray(2**60), True),
+        (lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")), True),
+        (lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: an illegal memory access was encountered")), False),
+        (lambda: (_ for _ in ()).throw(RuntimeError("Expected a contiguous memory format")), False),
+    ],
+)
+def test_only_too_little_memory_is_reported_as_such(command, refuses, monkeypatch, error, reported):
+    monkeypatch.setattr(common, "run", lambda *arguments: error())
+    if reported:
+        refuses("sparse_l1", "not enough memory", "--hidden")
+    else:
+        with pytest.raises(RuntimeError, match="memory"):  # with its traceback
+            command("sparse_l1")
+
+
+# Pictures, and git
+
+
+def test_pictures_say_whose_they_are(trained, data, small):
+    model, info = trained
+    info = info._replace(name="a-model_of-mine")
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    for kind, figure in common.draw(model, info, report, data).items():
+        titles = [text.get_text() for text in figure.texts] + [axes.get_title() for axes in figure.axes]
+        assert any(title.startswith("a-model_of-mine") for title in titles), kind
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git clone")
+def test_git_ignores_what_users_train_and_nothing_that_is_shipped():
+    def ignored(path):
+        return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
+
+    for name in (
+        "sparse_l1_l1-weight0.001",
+        "sparse_kl_seed1",
+        "sparse_ksparse_k15_epochs3",
+        "sparse_ksparse_k15",
+        "mine",
+    ):
+        assert ignored(f"checkpoints/{name}.pt") and ignored(f"outputs/{name}.js")
+        assert ignored(f"outputs/{name}_features.png") and ignored(f"outputs/{name}_comparison.png")
+    for name in ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100))):
+        assert not ignored(f"checkpoints/{name}.pt") and not ignored(f"outputs/{name}_features.png")
+    assert not ignored("outputs/explore.html") and not ignored("sparse_l1.py")

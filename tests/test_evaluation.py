@@ -1,0 +1,130 @@
+"""The report, against its definitions written out in numpy and float64."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import METHODS
+from hypothesis import given
+from hypothesis import strategies as st
+
+import common
+
+
+def double(tensor):
+    return tensor.detach().numpy().astype(np.float64)
+
+
+class Defined:
+    """What a model does to the small test images, and its report by definition."""
+
+    def __init__(self, model, small):
+        self.model, self.images, self.labels = model, double(small.test_images) / 255, small.test_labels.numpy()
+        self.code, self.dictionary = double(model.encode(common.to_float(small.test_images))), double(model.dictionary)
+        self.rest = np.median(self.code, axis=0)
+        self.norms = np.sqrt((self.dictionary**2).sum(axis=1))
+        self.active = self.code > {"sparse_l1": 0, "sparse_kl": 0.5, "sparse_ksparse": 0}[model.name]
+
+    def drawn(self, code):
+        output = code @ self.dictionary + double(self.model.decoder_bias)
+        return output.clip(0, 1) if self.model.name == "sparse_ksparse" else 1 / (1 + np.exp(-output))
+
+    def kept(self, n):
+        code = np.tile(self.rest, (len(self.code), 1))
+        for image, row in enumerate(self.code):
+            for unit in sorted(range(len(row)), key=lambda j: -abs(row[j] - self.rest[j]) * self.norms[j])[:n]:
+                code[image, unit] = row[unit]
+        return ((self.drawn(code) - self.images) ** 2).mean()
+
+    def idle(self):
+        power = self.code.var(axis=0) * self.norms**2
+        return sum(power < power.mean() / 100)
+
+    def locality(self):
+        ink = -np.sort(-(self.dictionary**2), axis=1)
+        return np.median(ink[:, :39].sum(axis=1) / ink.sum(axis=1))
+
+    def loss(self):
+        output = self.code @ self.dictionary + double(self.model.decoder_bias)
+        if self.model.name == "sparse_ksparse":
+            return ((output - self.images) ** 2).mean()
+        p = 1 / (1 + np.exp(-output))
+        return -(self.images * np.log(p) + (1 - self.images) * np.log(1 - p)).mean()
+
+
+def judge(model, small):
+    return Defined(model, small), common.evaluate(model, small.test_images, small.test_labels)
+
+
+@pytest.fixture(scope="module")
+def crippled(trained, small):
+    """A model of each method in turn, whose first unit is dead and whose next three hardly move."""
+    model = common.build(type(trained[0]), trained[1].config)
+    model.load_state_dict(trained[0].state_dict())
+    model.eval().requires_grad_(False)
+    model.encoder.weight[:4] *= 1e-3
+    model.encoder.bias[0] = -10
+    return judge(model, small)
+
+
+@pytest.fixture(scope="module", params=["as trained", "crippled"])
+def judged(request, trained, small):
+    """(Defined, Report) of a model of each method in turn."""
+    return request.getfixturevalue("crippled") if request.param == "crippled" else judge(trained[0], small)
+
+
+def test_losses(judged):
+    defined, report = judged
+    assert report.loss == pytest.approx(defined.loss(), rel=1e-5)
+    assert report.mse == pytest.approx(((defined.drawn(defined.code) - defined.images) ** 2).mean(), rel=1e-5)
+
+
+def test_the_floor_is_what_a_perfect_reconstruction_costs(judged):
+    defined, report = judged
+    x = defined.images.clip(1e-12, 1 - 1e-12)
+    entropy = -(x * np.log(x) + (1 - x) * np.log(1 - x)).mean()
+    assert report.floor == pytest.approx(0 if defined.model.name == "sparse_ksparse" else entropy, abs=1e-6)
+
+
+def test_kept(judged):
+    defined, report = judged
+    assert report.kept[25] == pytest.approx(defined.kept(25), rel=1e-4)
+    assert report.kept[25] > report.mse or defined.model.name == "sparse_ksparse"
+    assert report.kept[100] == pytest.approx(report.mse, rel=1e-5)  # that is all 64
+
+
+def test_units(judged):
+    defined, report = judged
+    assert double(report.rest) == pytest.approx(defined.rest, rel=1e-5, abs=1e-7)
+    assert report.active == pytest.approx(defined.active.sum(axis=1).mean(), rel=1e-6)
+    assert report.dead == (~defined.active.any(axis=0)).sum()
+    assert report.idle == defined.idle()
+    assert report.locality == pytest.approx(defined.locality(), rel=0.02)  # the median of an even number of units
+    assert report.mean_code == pytest.approx(defined.code.mean(), rel=1e-5)
+    assert double(report.frequency) == pytest.approx(defined.active.mean(axis=0), abs=1e-6)
+
+
+def test_crippled_units_are_found(crippled):
+    _, report = crippled
+    assert report.frequency[0] == 0 and report.dead >= 1 and report.idle >= 4
+
+
+def test_digits_are_shares_of_the_mean_code(judged):
+    defined, report = judged
+    means = np.stack([defined.code[defined.labels == digit].mean(axis=0) for digit in range(10)])
+    lit = means.sum(axis=0) > 0
+    shares = means[:, lit] / means[:, lit].sum(axis=0)
+    assert double(report.digits)[:, lit] == pytest.approx(shares, rel=1e-4, abs=1e-7)
+    assert (report.digits[:, ~lit] == 0).all()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 12))
+def test_keep_strongest_keeps_the_n_largest_contributions(seed, units, n):
+    generator = torch.Generator().manual_seed(seed)
+    model = METHODS["sparse_kl"].build(hidden=units).requires_grad_(False)
+    model.dictionary.normal_(generator=generator)
+    code, rest = torch.rand(4, units, generator=generator), torch.rand(units, generator=generator)
+    kept = common.keep_strongest(model, code, rest, n)
+    left, contributions = kept == code, (code - rest).abs() * model.dictionary.norm(dim=1)
+    assert (left.sum(dim=1) == min(n, units)).all() and torch.equal(kept[~left], rest.expand_as(code)[~left])
+    for row, mask in zip(contributions, left, strict=True):
+        assert n >= units or row[mask].min() >= row[~mask].max()

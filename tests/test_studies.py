@@ -1,0 +1,78 @@
+"""The studies: the linear probe, and the curves of how few units carry the picture."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import METHODS, ROOT
+
+import common
+
+sys.path.insert(0, str(ROOT / "tests" / "studies"))
+
+import probe  # noqa: E402
+import sparsity  # noqa: E402
+
+
+def readable(n, generator):
+    """Images of noise in which one bright pixel is the label."""
+    labels = torch.randint(10, (n,), generator=generator)
+    images = torch.randint(40, (n, 784), generator=generator, dtype=torch.uint8)
+    images[torch.arange(n), labels * 7] = 255
+    return images, labels
+
+
+def test_the_probe_reads_what_can_be_read_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    data = common.Data(*readable(1200, generator), *readable(2000, generator))
+    result = probe.probe([torch.zeros_like, lambda images: images], data)
+    assert result.error == result.validation_error == 0 and result.choice == 1
+    shuffled = data._replace(test_labels=data.test_labels[torch.randperm(2000, generator=generator)])
+    assert 85 < probe.probe([lambda images: images], shuffled).error < 95
+
+
+def test_logistic_regression_is_at_the_minimum():
+    generator = torch.Generator().manual_seed(0)
+    code = torch.randn(300, 5, generator=generator)
+    labels = (code[:, :3].argmax(dim=1) + torch.randint(2, (300,), generator=generator)) % 10
+    weights = probe.logistic_regression(code, labels, 0.01).double().requires_grad_()
+    logits = code.double() @ weights[:, :-1].T + weights[:, -1]
+    loss = torch.nn.functional.cross_entropy(logits, labels) + 0.01 * weights[:, :-1].square().sum()
+    loss.backward()
+    assert weights.grad.norm() < 1e-4
+
+
+def test_the_probe_encodes_with_several_times_k_units(small):
+    model, _ = METHODS["sparse_ksparse"].train(small)
+    model.encoder.bias.fill_(10.0)  # enough units to choose from
+    images = common.to_float(small.test_images)
+    counts = [{*(encode(images) > 0).sum(dim=1).tolist()} for encode in probe.encoders_of(model)]
+    assert counts == [{min(times * 5, 64)} for times in probe.TIMES_K] and model.k == 5
+
+
+def test_pca_is_the_best_linear_code(small):
+    """No code of n numbers that is linear both ways does better on its own images: Eckart, Young and Mirsky."""
+    images = small.train_images.numpy() / 255
+    centred = images - images.mean(axis=0)
+    left, scale, right = np.linalg.svd(centred, full_matrices=False)
+    curve = dict(sparsity.pca_curve(small.train_images, small.train_images, (1, 12, 100)))
+    for n, error in curve.items():
+        best = images.mean(axis=0) + left[:, :n] * scale[:n] @ right[:n]
+        assert error == pytest.approx(((best.clip(0, 1) - images) ** 2).mean(), rel=1e-3)
+
+
+def test_a_curve_ends_at_the_whole_model(trained, small):
+    model, _ = trained
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    curve = sparsity.kept_curve(model, small.test_images)
+    assert curve[-1][1] == pytest.approx(report.mse, rel=1e-4) and curve[-1][0] <= 64
+    assert dict(curve).get(25, report.kept[25]) == pytest.approx(report.kept[25], rel=1e-4)
+    assert [n for n, _ in curve] == sorted({n for n, _ in curve})
+
+
+def test_the_picture_is_drawn(tmp_path):
+    curve = [(1, 0.05), (10, 0.01), (25, 0.005)]
+    figure = sparsity.plot(dict.fromkeys(sparsity.SHIPPED, curve), {"sparse_l1": curve, "sparse_kl": curve}, curve)
+    common.save_figure(figure, tmp_path / "sparsity.png")
+    assert (tmp_path / "sparsity.png").read_bytes().startswith(b"\x89PNG")
