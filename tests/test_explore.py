@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -162,7 +163,6 @@ def test_fewer_units_and_units_off_agree_with_python(visit, digits, name):
     assert position < count and kept == position + 1 and len(off) == 1
 
     code = model.encode(digits[2:3])[0]
-    # KL's dictionary is what its units draw up to a factor, which does not change their order.
     size = (code - rest).abs() * model.dictionary.norm(dim=1)
     chosen = size.argsort(descending=True)[:kept].tolist()
     assert set(chosen) == set(view["ranked"][:kept]) and off == [view["ranked"][1]]
@@ -189,10 +189,12 @@ def test_k_is_a_slider(visit, digits):
         assert page.inner_text("#k-note") == f"{model.k}, trained with 25"
     slide(page, "#k", page.locator("#k").get_attribute("max"))
     assert page.evaluate("explorer.state.k") == 1000
+    slide(page, "#k", page.evaluate("kStops(explorer.model).indexOf(25)"))
+    assert look(page)["error"] == as_trained
     page.select_option("#models", "sparse_l1")
     page.wait_for_function("explorer.model?.name === 'sparse_l1'")
     page.evaluate(SETTLED)
-    assert not page.is_visible("#k")
+    assert not page.is_visible("#k") and page.inner_text("#kept-note") == "all 512"
 
 
 def test_encode_and_decode_from_the_console(visit):
@@ -503,14 +505,14 @@ def test_a_wrong_k(visit, folder):
 
 
 def test_a_model_of_ones_own(visit, folder):
-    name = "sparse_l1_hidden-64.v2"
+    name = "my own sparse_l1 ü 0.001"
     (folder / f"{name}.js").write_text((OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', f'"{name}"', 1))
-    page = visit(name, folder)
+    page = visit(quote(name), folder)
     assert page.input_value("#models") == name and page.locator("#models option").count() == len(NAMES) + 1
     assert look(page)["active"] > 0
 
 
-@pytest.mark.parametrize("name", ["../sparse_l1", "a b", "<b>x</b>", "https://example.org/x"])
+@pytest.mark.parametrize("name", ["../sparse_l1", "<b>x</b>", "https://example.org/x"])
 def test_an_address_that_names_no_model(visit, name):
     page = visit(name)
     assert page.inner_text("#message").startswith("This address names no model")

@@ -121,11 +121,6 @@ def test_divergence_in_the_only_step(run, room, script):
 # Data
 
 
-@pytest.fixture
-def archives(room):
-    return shutil.copytree(ROOT / "data" / "MNIST" / "raw", room / "data" / "MNIST" / "raw")
-
-
 def test_a_damaged_archive_and_no_network(run, room, archives, places):
     archive = archives / "t10k-images-idx3-ubyte.gz"
     archive.write_bytes(archive.read_bytes()[:-5000])

@@ -1,7 +1,7 @@
 """How long a user waits, against the conventional way: `python tests/studies/benchmark.py` on an idle machine.
 
-Every figure is a median of five, and things that are compared take turns. Timings belong to the machine they were taken
-on: compare the ratios. `python tests/studies/benchmark.py view` measures one table of the four alone.
+Every figure is a median of five (of a whole training: of three), and things that are compared take turns. Timings
+belong to their machine: compare the ratios. `python tests/studies/benchmark.py view` measures one table of the four.
 """
 
 import argparse
@@ -39,6 +39,7 @@ while process.poll() is None and not os.path.exists(sys.argv[1]):
 seconds = time.perf_counter() - start
 process.wait()
 print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+sys.exit(process.returncode not in (0, 2))  # 2: a mistyped option
 """
 
 
@@ -109,6 +110,7 @@ def original(repeats, data, folder):
         target, epochs, best = ORIGINAL[cls.name], 0, float("inf")
         while best > target:
             epochs += 1
+            assert epochs < 50, f"{cls.name} does not reach {target}"
             config = {**script.DEFAULTS, "precision": FASTEST, "epochs": epochs}
             model = common.build(cls, config)
             common.train(model, data, **{key: config[key] for key in common.TRAIN_KEYS})

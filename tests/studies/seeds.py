@@ -40,7 +40,7 @@ def figures(cls, defaults, seed, data, with_probe):
         "mean code": report.mean_code,
     }
     if with_probe:
-        found["probe, %"] = probe.probe(probe.encoders_of(model)[-1:], data, (3e-5,)).error
+        found["probe, %"] = probe.probe(probe.encoders_of(model)[-1:], data, (1e-4,)).error
     return found
 
 

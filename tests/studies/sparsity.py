@@ -22,6 +22,7 @@ import sparse_l1  # noqa: E402
 
 KEPT = (1, 2, 3, 5, 8, 12, 18, 25, 35, 50, 70, 100, 140, 200, 280, 400, 512, 700, 1000)
 COLOURS = {"sparse_l1": "#1d4ed8", "sparse_kl": "#15803d", "sparse_ksparse": "#c2410c"}
+LABELS = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, k = 5, 10, 25, 50, 100"}
 SHIPPED = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
 
 
@@ -106,17 +107,14 @@ def plot(shipped, originals, pca):
     axes = figure.add_subplot()
     axes.plot(*zip(*pca, strict=True), color=common.QUIET, lw=1.2, label="PCA with n components")
     for name, curve in shipped.items():
-        method = name.split("_k")[0] if "ksparse" in name else name
-        method = next(key for key in sorted(COLOURS, key=len, reverse=True) if name.startswith(key))
-        label = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, k = 5, 10, 25, 50, 100"}.get(
-            name
-        )
-        axes.plot(*zip(*curve, strict=True), color=COLOURS[method], lw=1.8, label=label)
-        axes.plot(*curve[-1], "o", ms=4, color=COLOURS[method])
+        colour = next(COLOURS[method] for method in COLOURS if name.startswith(method))
+        axes.plot(*zip(*curve, strict=True), color=colour, lw=1.8, label=LABELS.get(name))
+        axes.plot(*curve[-1], "o", ms=4, color=colour)
     for name, curve in originals.items():
         label = f"{name.removeprefix('sparse_').upper()} by the original recipe"
         axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls="--", label=label)
     axes.set(xscale="log", yscale="log", xlabel="units kept on each image", ylabel="test MSE per pixel")
+    axes.set_ylim(bottom=8e-4)  # PCA goes on, with ever more numbers
     axes.set_title("How few units carry the picture (down and to the left is better)", size=11, loc="left")
     ticks = [1, 2, 5, 10, 25, 50, 100, 200, 512]
     axes.set_xticks(ticks, map(str, ticks))
@@ -135,10 +133,13 @@ def main(arguments=None):
     data = common.load_mnist()
     images = data.test_images
     shipped = {name: kept_curve(common.load_pretrained(name)[0], images) for name in SHIPPED}
-    originals = {
-        cls.name: kept_curve(train_original(cls, defaults, data), images)
-        for cls, defaults in ((OriginalL1, sparse_l1.DEFAULTS), (OriginalKL, sparse_kl.DEFAULTS))
-    }
+    originals = {}
+    for cls, defaults in ((OriginalL1, sparse_l1.DEFAULTS), (OriginalKL, sparse_kl.DEFAULTS)):
+        model = train_original(cls, defaults, data)
+        report = common.evaluate(model, images, data.test_labels)
+        units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
+        print(f"{cls.name}, original recipe: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
+        originals[cls.name] = kept_curve(model, images)
     pca = pca_curve(data.train_images, images)
     common.save_figure(plot(shipped, originals, pca), options.output)
     for name, curve in {**shipped, **{f"{n}, original": c for n, c in originals.items()}, "PCA": pca}.items():
