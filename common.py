@@ -307,8 +307,7 @@ def check_training(epochs, batch_size, lr, seed, precision):
 def pick_device(name):
     """--device as a torch.device, auto being the fastest that there is; UserError when there is no such device."""
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if name == "auto":
-        return torch.device(there[0])
+    name = there[0] if name == "auto" else name
     with contextlib.suppress(RuntimeError, AssertionError):
         if name.split(":")[0] in there:
             return torch.empty(0, device=name).device
@@ -448,7 +447,7 @@ def load_checkpoint(path, *classes):
         raise
     except Exception as error:  # zipfile, pickle, torch and the lines above raise many kinds on hand-made files
         why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
-        raise DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or remove it") from error
+        raise DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or move it") from error
     require(cls, f"{shown(path)} holds weights of {method!r:.40}, not of {' or '.join(c.name for c in classes)}")
     return model.eval().requires_grad_(False), Info(path.name.removesuffix(".pt"), config, history)
 
@@ -502,6 +501,9 @@ def find(cls, defaults, given, options, device):
     is None and the Info has no history; what can be found wrong with that is found here, before the work."""
     ours = ROOT / "checkpoints" / f"{model_name(cls, defaults, given)}.pt"
     path = options.checkpoint or ours
+    namesake = (ours.parent / f"{path.name.removesuffix('.pt')}.pt").resolve()
+    free = path.resolve() == namesake or not namesake.exists() or options.output_dir != ROOT / "outputs"
+    require(free, f"{shown(path)} would draw over the pictures of {shown(namesake)}: rename it, or see --output-dir")
     if not options.train and (options.checkpoint or ours.is_file()):
         model, info = load_checkpoint(path, cls)
         for key, value in (given if options.checkpoint else {**defaults, **given}).items():
@@ -544,8 +546,7 @@ def draw(model, info, report, data):
 
 def first_images(images, labels):
     """The first image of each digit, [10, 784] in [0, 1], on the CPU: the same ten for every model."""
-    labels = labels.tolist()
-    return to_float(images[[labels.index(digit) for digit in range(10)]]).cpu()
+    return to_float(images[[labels.tolist().index(digit) for digit in range(10)]]).cpu()
 
 
 def save_figure(figure, path):

@@ -7,7 +7,7 @@ It is k, not the balance of a penalty against the reconstruction, that decides h
 is linear and tied, its matrix the encoder's transposed, so that a unit fires for what it draws. Makhzani and Frey,
 k-Sparse Autoencoders, 2013, arXiv 1312.5663.
 
-Attains for k = 25 (30 epochs, 46 seconds on two cores): test MSE 0.0070, linear probe 1.35 %.
+Attains for k = 25 (30 epochs, 45 seconds on two cores): test MSE 0.0070, linear probe 1.35 %.
 """
 
 import math

@@ -260,6 +260,16 @@ def test_a_damaged_file_under_our_name_is_replaced_by_train_alone(done, refuses,
     refuses(f"sparse_l1 {TINY} --train", "holds no weights of sparse_l1", "remove it first")
 
 
+def test_weights_elsewhere_do_not_draw_over_the_pictures_of_their_namesake(done, refuses, here):
+    done(f"sparse_l1 {TINY} --checkpoint mine/x.pt --train")
+    (here / "checkpoints").mkdir()
+    shutil.copy(here / "mine" / "x.pt", here / "checkpoints" / "x.pt")
+    for options in ("", f"{TINY} --train"):
+        refuses(f"sparse_l1 --checkpoint mine/x.pt {options}", "mine/x.pt would draw over .*checkpoints/x.pt", "rename")
+    done("sparse_l1 --checkpoint checkpoints/x.pt")
+    done("sparse_l1 --checkpoint mine/x.pt --output-dir elsewhere")
+
+
 def test_weights_of_another_method(refuses, room):
     refuses("sparse_kl --checkpoint l1.pt", "l1.pt holds weights of 'sparse_l1', not of sparse_kl")
 

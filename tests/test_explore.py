@@ -247,6 +247,15 @@ def test_the_brush_is_soft(visit):
     assert max(values) > 0.95 and sum(0.05 < value < 0.95 for value in values) > 20
 
 
+def test_a_drawing_that_is_fitted_loses_no_ink(visit):
+    page = visit()
+    draw(page, (0.1, 0.1), (0.9, 0.1), (0.9, 0.95))  # a 7 whose centre of mass lies in a corner
+    image = torch.tensor(look(page)["input"]).view(28, 28)
+    lit = (image > 0.5).nonzero()
+    assert (lit.amax(dim=0) - lit.amin(dim=0) + 1).max() >= 19
+    assert (image[0] + image[-1] + image[:, 0] + image[:, -1] < 0.5).all()
+
+
 def test_fit_like_mnist(visit):
     page = visit()
     draw(page, (0.1, 0.1), (0.2, 0.4), (0.12, 0.4))
