@@ -531,9 +531,8 @@ INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
 DPI, PARTS = 100, 12  # screen pixels per inch; units shown for each digit
 
 
-def draw(model, info, report, data):
-    """All pictures of a model on the CPU: a dict from the last part of the file's name to a figure."""
-    seen, unseen = first_images(*data[:2]), first_images(*data[2:])
+def draw(model, info, report, seen, unseen):
+    """All pictures of a model on the CPU, of training and test images [10, 784] too: a dict from kind to figure."""
     return {
         "loss": plot_loss(model, info, report),
         "features": plot_features(model, info, report),
@@ -545,8 +544,8 @@ def draw(model, info, report, data):
 
 
 def first_images(images, labels):
-    """The first image of each digit, [10, 784] in [0, 1], on the CPU: the same ten for every model."""
-    return to_float(images[[labels.tolist().index(digit) for digit in range(10)]]).cpu()
+    """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU."""
+    return to_float(images[np.unique(labels, return_index=True)[1]])
 
 
 def save_figure(figure, path):
@@ -735,7 +734,8 @@ def run(cls, defaults):
     require_writable(options.output_dir, "--output-dir")  # before the work, not after it
     looking = all(model for model, _, _ in found)
     data = load_mnist(options.data_dir, 100 if looking else 60_000)
-    knob, paths, rows = next(iter(defaults)), [], {"input": first_images(*data[2:])}
+    seen, unseen = first_images(*data[:2]), first_images(*data[2:])  # the same for every model
+    knob, paths, rows = next(iter(defaults)), [], {"input": unseen}
     on_device = Data(*(tensor.to(device) for tensor in data))
     for model, info, path in found:
         if not model:
@@ -745,13 +745,13 @@ def run(cls, defaults):
             save_checkpoint(path, model.cpu().requires_grad_(False), info)
         report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
         say(describe(model, info, report, path))
-        for kind, figure in draw(model.cpu(), info, report, data).items():
+        for kind, figure in draw(model.cpu(), info, report, seen, unseen).items():
             paths.append(options.output_dir / f"{info.name}_{kind}.png")
             save_figure(figure, paths[-1])
             say(f"  {shown(paths[-1])}")
-        write_explorer(model, info, report, rows["input"], options.output_dir)
+        write_explorer(model, info, report, unseen, options.output_dir)
         say(f"  {shown(options.output_dir / 'explore.html')}#{quote(info.name)}")
-        rows[f"{knob} = {info.config[knob]:g}"] = model(rows["input"])[0]
+        rows[f"{knob} = {info.config[knob]:g}"] = model(unseen)[0]
     if len(found) > 1:
         name = model_name(cls, defaults, {**requests[0], knob: [given[knob] for given in requests]})
         paths.append(options.output_dir / f"{name}_comparison.png")

@@ -366,7 +366,8 @@ def test_pictures_say_whose_they_are(trained, data, small):
     model, info = trained
     info = info._replace(name="a-model_of-mine")
     report = common.evaluate(model, small.test_images, small.test_labels)
-    for kind, figure in common.draw(model, info, report, data).items():
+    seen, unseen = common.first_images(*data[:2]), common.first_images(*data[2:])
+    for kind, figure in common.draw(model, info, report, seen, unseen).items():
         titles = [text.get_text() for text in figure.texts] + [axes.get_title() for axes in figure.axes]
         assert any(title.startswith("a-model_of-mine") for title in titles), kind
 

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from probe import SHIPPED  # noqa: E402
+
 import common  # noqa: E402
 import sparse_kl  # noqa: E402
 import sparse_l1  # noqa: E402
@@ -23,7 +25,6 @@ import sparse_l1  # noqa: E402
 KEPT = (1, 2, 3, 5, 8, 12, 18, 25, 35, 50, 70, 100, 140, 200, 280, 400, 512, 700, 1000)
 COLOURS = {"sparse_l1": "#1d4ed8", "sparse_kl": "#15803d", "sparse_ksparse": "#c2410c"}
 LABELS = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, k = 5, 10, 25, 50, 100"}
-SHIPPED = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
 
 
 class OriginalL1(sparse_l1.SparseL1):
