@@ -29,6 +29,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from numbers import Integral
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -40,6 +41,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent
@@ -58,7 +60,7 @@ def require(condition, message):
 
 def whole(number, low, high):
     """Whether `number` is an int from `low` to `high`."""
-    return isinstance(number, int) and low <= number <= high
+    return isinstance(number, Integral) and low <= number <= high
 
 
 # 1. Data -------------------------------------------------------------------------------------------------
@@ -117,7 +119,8 @@ def fetch_archive(path, fault):
 
 
 def to_float(images):
-    """[n, 784] uint8 -> [n, 784] float32 in [0, 1]."""
+    """[n, 784] uint8 -> [n, 784] float32 in [0, 1], a tensor of its own. Raises UserError for other types."""
+    require(images.dtype == torch.uint8, f"to_float wants bytes, torch.uint8, not {images.dtype}")
     return images.float().div_(255)
 
 
@@ -143,13 +146,13 @@ def pixel_entropy(images):
 class Autoencoder(nn.Module):
     """One linear layer to the code and one back:
 
-        hidden         = s · (x - mean) Wᵀ + b       [batch, hidden]
+        hidden         = encoder(x - mean)           [batch, hidden]
         code           = activation(hidden)          [batch, hidden]
-        output         = code · dictionary + c       [batch, 784]
+        output         = decoder(code)               [batch, 784]
         reconstruction = squash(output)              [batch, 784], in [0, 1]
 
-    Row j of `dictionary` (column j of the decoder's matrix) is the picture that unit j adds; `mean` is the mean image
-    of the training set. The constant s lets the encoder learn s times as fast: Adam moves all weights alike.
+    Here `mean` is the mean image of the training set. Row j of `encoder.weight` is what unit j looks for, row j of
+    `dictionary` what it draws.
 
     A script's subclass says what makes its method different: `activation` and `squash` above, and
 
@@ -162,65 +165,85 @@ class Autoencoder(nn.Module):
     name = None  # of the method, its script and its files: "sparse_l1"
     loss_name = "BCE"  # of the reconstruction loss: "BCE" or "MSE"
     active_above = 0.0  # a unit is active on an image when its code is above this
-    input_scale = 1.0  # s
+    encoder_speed = 1.0  # the learning rate of the encoder's weights is this many times that of the rest
+    beta2 = 0.99  # of Adam: how slowly its mean of squared gradients changes
+    tie_at_scale_one = False  # whether the soft tie is to the pictures themselves, or to what multiple fits best
 
-    def __init__(self, hidden, weight_decay):
+    def __init__(self, hidden):
         super().__init__()
         require(whole(hidden, 1, 32_768), f"hidden has to be a whole number from 1 to 32768, not {hidden}")
-        require(0 <= weight_decay < math.inf, f"weight_decay has to be at least 0, not {weight_decay}")
-        self.weight_decay = weight_decay
         self.encoder = nn.Linear(PIXELS, hidden)
-        self.dictionary = nn.Parameter(torch.empty(hidden, PIXELS))
-        self.decoder_bias = nn.Parameter(torch.empty(PIXELS))
-        self.register_buffer("mean_image", torch.empty(PIXELS))
+        self.decoder = nn.Linear(hidden, PIXELS)
+        self.register_buffer("mean_image", torch.zeros(PIXELS))
+
+    @property
+    def dictionary(self):
+        """[hidden, 784], a view of the decoder's weights: row j is the picture that unit j draws."""
+        return self.decoder.weight.T
 
     def after_step(self, progress):
         pass
 
     def encode(self, images):
-        """[batch, 784] images in [0, 1] -> [batch, hidden] code. Raises UserError for anything else (outside of
-        training, where looking costs time)."""
+        """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else (outside of training,
+        where looking costs time)."""
         if not self.training:
-            require_images(images)
-        centred = images - self.mean_image
-        return self.activation(torch.addmm(self.encoder.bias, centred, self.encoder.weight.T, alpha=self.input_scale))
-
-    def output(self, code):
-        """[batch, hidden] code -> [batch, 784], what the loss is taken on."""
-        return torch.addmm(self.decoder_bias, code, self.dictionary)
+            require_images(images, self.encoder.weight.dtype)
+        return self.activation(self.encoder(images - self.mean_image))
 
     def decode(self, code):
-        """[batch, hidden] code -> [batch, 784] reconstruction in [0, 1]."""
-        return self.squash(self.output(code))
+        """[..., hidden] code -> [..., 784] reconstruction in [0, 1]."""
+        return self.squash(self.decoder(code))
 
     def forward(self, images):
-        """[batch, 784] images -> ([batch, 784] reconstruction in [0, 1], [batch, hidden] code)."""
+        """[..., 784] images -> ([..., 784] reconstruction in [0, 1], [..., hidden] code)."""
         code = self.encode(images)
         return self.decode(code), code
 
 
-def cross_entropy(output, images):
-    """Binary cross-entropy of the reconstruction sigmoid(output), for output and images [batch, 784]: a scalar. It is
-    F.binary_cross_entropy_with_logits, whose log1p takes two fifths of an epoch on a CPU, with one sigmoid for all."""
-    with torch.no_grad():
-        p = output.sigmoid()
-        loss = (F.relu(output) - torch.maximum(p, 1 - p).log_()).sub_(output * images).mean()
-    slope = ((p - images) * output).mean()  # has its gradient, and is taken off again
-    return loss + (slope - slope.detach())
-
-
-def require_images(images):
-    """Raise UserError unless `images` is what `Autoencoder.encode` wants."""
-    wanted = "encode wants a float32 tensor [n, 784] of images in [0, 1], 0 being the background, not"
+def require_images(images, dtype):
+    """Raise UserError unless `images` is what an `Autoencoder` of this type of numbers can encode."""
+    wanted = f"encode wants a tensor [n, 784] of {dtype}, images in [0, 1], 0 being the background, not"
     require(isinstance(images, torch.Tensor), f"{wanted} a {type(images).__name__}: see torch.as_tensor")
-    require(images.ndim == 2 and images.shape[1] == PIXELS, f"{wanted} {list(images.shape)}: see .view(-1, 784)")
-    require(images.dtype == torch.float32, f"{wanted} {images.dtype}: see common.to_float for bytes, else .float()")
-    require(images.equal(images.clamp(0, 1)), f"{wanted} values outside that range: divide bytes by 255")
+    require(images.shape[-1:] == (PIXELS,), f"{wanted} {list(images.shape)}: see .view(-1, 784)")
+    advice = "common.to_float for bytes" if images.dtype == torch.uint8 else f".to({dtype})"
+    require(images.dtype == dtype, f"{wanted} {images.dtype}: see {advice}")
+    if torch.compiler.is_compiling() or not images.numel():
+        return
+    try:
+        low, high = images.min().item(), images.max().item()
+    except RuntimeError:  # inside of torch.vmap a tensor has no values to look at
+        return
+    require(0 <= low and high <= 1, f"{wanted} values from {low:g} to {high:g}: divide bytes by 255")
+
+
+class CrossEntropy(torch.autograd.Function):
+    """What `cross_entropy` computes, with its gradient."""
+
+    @staticmethod
+    def forward(context, output, images):
+        p = output.sigmoid()
+        context.save_for_backward(p, images)
+        # Where p rounds to 0 or 1 its logarithm says nothing: -log(p) = relu(-output) - log(max(p, 1 - p)).
+        return (F.relu(output) - output * images - torch.maximum(p, 1 - p).log_()).mean()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context, gradient):
+        p, images = context.saved_tensors
+        return (p - images) * (gradient / p.numel()), None
+
+
+def cross_entropy(output, images):
+    """Mean binary cross-entropy of the reconstruction p = sigmoid(output), in nats per pixel, for output and images
+    [batch, 784]: a scalar, whose gradient is that with respect to `output`, (p - images) / (784 · batch). It is
+    F.binary_cross_entropy_with_logits, whose log1p alone would take a third of an epoch on a CPU."""
+    return CrossEntropy.apply(output, images)
 
 
 # 3. Training ---------------------------------------------------------------------------------------------
 COOL_DOWN = 0.2  # the last fifth of training, in which the learning rate falls to 0 and the weights come to rest
-TRAIN_KEYS = ("epochs", "batch_size", "lr", "seed", "precision")
+TRAIN_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "tie", "seed", "precision")
 
 
 class History(NamedTuple):
@@ -231,7 +254,7 @@ class History(NamedTuple):
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch
 
 
-def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", label="training"):
+def train(model, data, *, epochs, batch_size, lr, weight_decay, tie, seed, precision="float32", label="training"):
     """Train `model`, an Autoencoder whose weights are set anew, in place with Adam, on the device that it and `data`
     are on; it ends in evaluation mode. The same arguments on the same machine give bit-identical weights.
 
@@ -239,67 +262,119 @@ def train(model, data, *, epochs, batch_size, lr, seed, precision="float32", lab
         epochs: passes over the training images, at least 1
         batch_size: images per step, 1 to 60000
         lr: learning rate, above 0; it falls to 0 over the last fifth of the training
+        weight_decay: of the dictionary, fades the pixels that a unit does not need, at least 0
+        tie: decay of the encoder's rows towards what their units draw, at least 0
         seed: of the weights' start and the order of the images, at least 0
         precision: of the matrix products in training and in the graph's test loss, float32 or bfloat16
         label: what the progress is called
 
     Returns History. Raises UserError when an argument is out of its range, or a loss became NaN, infinite or absurd.
     """
-    check_training(epochs, batch_size, lr, seed, precision)
+    check_training(epochs, batch_size, lr, weight_decay, tie, seed, precision)
+    frozen = not all(parameter.requires_grad for parameter in model.parameters())
+    require(not frozen, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    images, count = data.train_images, len(data.train_images)
-    with torch.no_grad():
-        model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / count)
-        model.initialise()
-        model.after_step(0.0)
-    others = [parameter for parameter in model.parameters() if parameter is not model.dictionary]
-    groups = [{"params": [model.dictionary], "weight_decay": model.weight_decay}, {"params": others}]
-    optimizer = torch.optim.Adam(groups, lr, betas=(0.9, 0.99), fused=images.device.type in ("cpu", "cuda"))
+    order = torch.Generator().manual_seed(seed)
+    start(model, data.train_images)
+    steps = epochs * math.ceil(len(data.train_images) / batch_size)
+    optimizer = make_optimizer(model, lr, weight_decay)
+    schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / steps) / COOL_DOWN))
     untrained = mean_loss(model, data.test_images, precision)
-    history, step, steps = [], 0, epochs * math.ceil(count / batch_size)
+    history = History([], [], [])
     with tqdm(total=epochs, desc=label, unit="epoch", disable=None) as bar:  # None: in a terminal only
         for epoch in range(1, epochs + 1):
-            model.train()
-            sums = torch.zeros(2, device=images.device)  # read once per epoch, not once per batch
-            for batch in batches(images, batch_size, generator):
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * min(1, (1 - step / steps) / COOL_DOWN)
-                reconstruction, penalty = losses_of(model, batch, precision)
-                loss = reconstruction + penalty
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                sums += torch.stack([loss, reconstruction]).detach() * len(batch)  # the last batch may be short
-                step += 1
-                model.after_step(step / steps)
-            losses = [*(sums / count).tolist(), mean_loss(model, data.test_images, precision)]
-            progress = f"train loss {losses[0]:.5f}, test loss {losses[2]:.5f}"
+            minibatches = batches(data.train_images, batch_size, order)
+            loss, reconstruction = train_epoch(model, minibatches, optimizer, schedule, steps, tie, precision)
+            test_loss = mean_loss(model, data.test_images, precision)
+            history.train_loss.append(loss)
+            history.train_reconstruction.append(reconstruction)
+            history.test_loss.append(test_loss)
             # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
-            sound = all(map(math.isfinite, losses)) and max(losses[1:]) <= 100 * untrained
-            fault = f"training diverged in epoch {epoch} of {epochs}: train {losses[0]:.4g}, test loss {losses[2]:.4g}"
+            finite = math.isfinite(loss) and math.isfinite(reconstruction) and math.isfinite(test_loss)
+            sound = finite and reconstruction <= 100 * untrained and test_loss <= 100 * untrained
+            fault = f"training diverged in epoch {epoch} of {epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
             require(sound, f"{fault}; no weights were written; try a smaller --lr than {lr:g}")
-            history.append(losses)
+            progress = f"train loss {loss:.5f}, test loss {test_loss:.5f}"
             bar.set_postfix_str(progress, refresh=False)
             bar.update()
             if bar.disable and (epoch % math.ceil(epochs / 20) == 0 or epoch == epochs):
                 say(f"{label}: epoch {epoch}/{epochs}, {progress}")
-    return History(*map(list, zip(*history, strict=True)))
+    return history
+
+
+@torch.no_grad()
+def start(model, images):
+    """Set the weights and the mean image that training on images [n, 784] uint8 begins with."""
+    model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / len(images))
+    model.initialise()
+    model.after_step(0.0)
+
+
+def make_optimizer(model, lr, weight_decay):
+    """Adam, in which the encoder's weights have a learning rate of their own and the decoder's a weight decay."""
+    groups = [
+        {"params": [model.encoder.weight], "lr": lr * model.encoder_speed},
+        {"params": [model.decoder.weight], "weight_decay": weight_decay},
+        {"params": [model.encoder.bias, model.decoder.bias]},
+    ]
+    fused = model.mean_image.device.type in ("cpu", "cuda")
+    return torch.optim.Adam(groups, lr, betas=(0.9, model.beta2), fused=fused)
+
+
+def train_epoch(model, minibatches, optimizer, schedule, steps, tie, precision):
+    """One pass over minibatches [batch, 784], of a training of so many steps. Returns the means over all images of
+    [loss with penalty, reconstruction loss], both while the weights moved."""
+    model.train()
+    count, sums = 0, torch.zeros(2, device=model.mean_image.device)  # read once per epoch, not once per batch
+    for batch in minibatches:
+        reconstruction, penalty = losses_of(model, batch, precision)
+        loss = reconstruction + penalty
+        optimizer.zero_grad()
+        loss.backward()
+        draw_together(model, tie)
+        optimizer.step()
+        schedule.step()
+        model.after_step(schedule.last_epoch / steps)
+        sums += torch.stack([loss, reconstruction]).detach() * len(batch)  # the last batch may be short
+        count += len(batch)
+    return (sums / count).tolist()
+
+
+@torch.no_grad()
+def draw_together(model, tie):
+    """The soft tie: add to the gradients those of tie · Σ_j ‖w_j - α_j d_j‖², so that a unit looks for what it draws.
+
+    Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model has `tie_at_scale_one`, else the
+    factor at which α_j d_j comes closest to w_j (there the sum's slope along α_j is zero). It is a decay of the weights
+    towards each other instead of towards zero and, like Adam's decay, no part of the loss that is reported. It is
+    written out because autograd takes three times as long for it, which is a quarter of a step of k-sparse.
+    """
+    encoder, decoder = model.encoder.weight, model.decoder.weight
+    pictures = decoder.T
+    if model.tie_at_scale_one:
+        scale = torch.ones(1, 1, device=encoder.device)
+    else:
+        scale = (encoder * pictures).sum(dim=1, keepdim=True) / pictures.square().sum(dim=1, keepdim=True).clamp(1e-12)
+    difference = torch.addcmul(encoder, scale, pictures, value=-1)  # w_j - α_j d_j
+    encoder.grad.add_(difference, alpha=2 * tie)
+    decoder.grad.addcmul_(scale.T, difference.T, value=-2 * tie)
 
 
 def losses_of(model, images, precision):
     """(reconstruction loss, penalty) on images [batch, 784], with matrix products in `precision`."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         code = model.encode(images)
-        output = model.output(code)
+        output = model.decoder(code)
     return model.loss(output.float(), code.float(), images)
 
 
-def check_training(epochs, batch_size, lr, seed, precision):
+def check_training(epochs, batch_size, lr, weight_decay, tie, seed, precision):
     """Raise UserError unless `train` can do with these arguments."""
     require(whole(epochs, 1, math.inf), f"epochs has to be a whole number of at least 1, not {epochs}")
     require(whole(batch_size, 1, 60_000), f"batch_size has to be a whole number from 1 to 60000, not {batch_size}")
     require(0 < lr < math.inf, f"lr has to be above 0, not {lr}")
+    require(0 <= weight_decay < math.inf, f"weight_decay has to be at least 0, not {weight_decay}")
+    require(0 <= tie < math.inf, f"tie has to be at least 0, not {tie}")
     require(whole(seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {seed}")
     require(precision in ("float32", "bfloat16"), f"precision has to be float32 or bfloat16, not {precision}")
 
@@ -340,7 +415,7 @@ def evaluate(model, images, labels):
     rest = code.median(dim=0).values
     sums = torch.zeros(2 + len(KEPT), dtype=torch.float64)
     for batch, part in zip(batches(images, 2_000), code.split(2_000), strict=True):
-        output = model.output(part)
+        output = model.decoder(part)
         drawn = [model.squash(output), *(model.decode(keep_strongest(model, part, rest, n)) for n in KEPT)]
         losses = [model.loss(output, part, batch)[0], *(F.mse_loss(image, batch) for image in drawn)]
         sums += torch.stack(losses).cpu() * len(batch)
@@ -416,12 +491,14 @@ class Info(NamedTuple):
 
 
 class DamagedCheckpoint(UserError):
-    """A file that is no checkpoint of any method."""
+    """A file that is no checkpoint of any method, or of none that this version knows."""
 
 
 def save_checkpoint(path, model, info):
     """Write the weights of a model on the CPU, hyperparameters and history to `path`, as `write_whole` does."""
-    content = {"method": model.name, "config": info.config, "history": info.history._asdict()}
+    # A numpy number would be refused when the file is read.
+    config = {key: value.item() if isinstance(value, np.generic) else value for key, value in info.config.items()}
+    content = {"method": model.name, "config": config, "history": info.history._asdict()}
     buffer = io.BytesIO()
     torch.save({**content, "weights": dict(model.state_dict())}, buffer)
     write_whole(path, buffer.getbuffer(), "--checkpoint")
@@ -435,6 +512,7 @@ def load_checkpoint(path, *classes):
     require(path.is_file(), f"there are no weights at {shown(path)}: check the name, or make them with --train")
     try:
         content = read_untrusted(path)
+        require_ours(path, content)
         method, config, history = content["method"], content["config"], History(**content["history"])
         cls = next((cls for cls in classes if cls.name == method), None)
         if cls:
@@ -443,7 +521,7 @@ def load_checkpoint(path, *classes):
             require(all(len(losses) == config["epochs"] for losses in history), "its history is not of its epochs")
             numbers = [torch.tensor(losses) for losses in history] + [*model.state_dict().values()]
             require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
-    except (OSError, MemoryError):  # the file may be good
+    except (OSError, MemoryError, DamagedCheckpoint):  # the file may be good, or is described already
         raise
     except Exception as error:  # zipfile, pickle, torch and the lines above raise many kinds on hand-made files
         why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
@@ -464,6 +542,15 @@ def read_untrusted(path):
         require(archive.testzip() is None, "its contents do not match their checksums")  # torch does not look
     file.seek(0)
     return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def require_ours(path, content):
+    """Raise DamagedCheckpoint when a file's content is none of ours but easily told."""
+    if content and all(isinstance(value, torch.Tensor) for value in content.values()):
+        what, advice = "a plain state_dict, weights without their hyperparameters", "give it to load_state_dict"
+        raise DamagedCheckpoint(f"{shown(path)} is {what}: {advice} of a model that you build")
+    if "decoder_bias" in content["weights"]:
+        raise DamagedCheckpoint(f"{shown(path)} is of an earlier version of this program: train it anew with --train")
 
 
 def build(cls, config):
@@ -685,12 +772,12 @@ def write_explorer(model, info, report, images, folder):
         return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
 
     content = {"name": info.name, "method": model.name, "hidden": len(model.dictionary), "k": info.config.get("k")}
-    encoder, tied = model.input_scale * model.encoder.weight, model.dictionary is model.encoder.weight
-    for key, matrix in {"encoder": encoder, **({} if tied else {"dictionary": model.dictionary})}.items():
+    encoder = model.encoder.weight
+    for key, matrix in {"encoder": encoder, "dictionary": model.dictionary}.items():
         scale = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 32_767
         content.update({key: packed((matrix / scale).round(), "<i2"), f"{key}_scale": packed(scale)})
     content["bias"] = packed(model.encoder.bias - encoder @ model.mean_image)  # for x itself, not x - mean
-    content["decoder_bias"], content["rest"] = packed(model.decoder_bias), packed(report.rest)
+    content["decoder_bias"], content["rest"] = packed(model.decoder.bias), packed(report.rest)
     content["digits"], content["images"] = (packed((255 * x).round(), "u1") for x in (report.digits, images))
     write_whole(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
     page = ROOT / "outputs" / "explore.html"

@@ -9,7 +9,7 @@ The penalty says how often a unit may fire, on average over many images, and lea
 first: KL is not symmetric, and with its arguments swapped a unit that never fires is hardly charged. It has a way out:
 every unit hovers at ρ, moves by a hair, and a large dictionary multiplies the hair. So the dictionary's weights decay.
 
-Attains (20 epochs, 12 seconds on two cores): test BCE 0.0721, MSE 0.0116 from 25 units an image, linear probe 2.46 %.
+Attains (20 epochs, 12 seconds on two cores): test BCE 0.0716, MSE 0.0113 from 25 units an image, linear probe 2.46 %.
 """
 
 import math
@@ -43,27 +43,27 @@ class SparseKL(common.Autoencoder):
         hidden: number of units in the code, 1 to 32768
         rho: ρ, the wanted mean activation of a unit, above 0 and below 1
         beta: β, the weight of the KL penalty, at least 0
-        weight_decay: of the dictionary, so that a unit has to fire to be seen, at least 0
 
     Raises:
         UserError: one of them is out of its range.
     """
 
     name = "sparse_kl"
-    input_scale = 12.0
+    encoder_speed = 12.0
     active_above = 0.5  # a sigmoid is never zero
 
-    def __init__(self, hidden, rho, beta, weight_decay):
-        super().__init__(hidden, weight_decay)
+    def __init__(self, hidden, rho, beta):
+        super().__init__(hidden)
         common.require(0 < rho < 1, f"rho has to be above 0 and below 1, not {rho}")
         common.require(0 <= beta < math.inf, f"beta has to be at least 0, not {beta}")
         self.rho, self.beta = rho, beta
 
     def initialise(self):
-        self.dictionary.normal_(std=0.003)
-        self.encoder.weight.copy_(F.normalize(self.dictionary) / self.input_scale)  # a unit looks for what it draws
+        self.dictionary.copy_(0.003 * torch.randn_like(self.encoder.weight))
+        self.encoder.weight.copy_(F.normalize(self.dictionary))
         self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts near ρ
-        self.decoder_bias.copy_(self.mean_image.logit(eps=1e-3) - self.rho * self.dictionary.sum(dim=0))
+        # With every unit at ρ it draws the mean image.
+        self.decoder.bias.copy_(self.mean_image.logit(eps=1e-3) - self.rho * self.dictionary.sum(dim=0))
 
     def activation(self, hidden):
         return hidden.sigmoid()
@@ -75,7 +75,9 @@ class SparseKL(common.Autoencoder):
         return common.cross_entropy(output, images), kl_penalty(code, self.rho, self.beta)
 
 
-DEFAULTS = dict(rho=0.08, beta=5e-3, weight_decay=1.1e-6, hidden=512, epochs=20, batch_size=1200, lr=9e-3, seed=0)
+DEFAULTS = dict(
+    rho=0.08, beta=5e-3, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1e-6, tie=2e-7, seed=0
+)
 
 if __name__ == "__main__":
     common.main(SparseKL, DEFAULTS)

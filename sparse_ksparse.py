@@ -3,11 +3,11 @@
     code    = TopK(ReLU(hidden))
     loss    = MSE(output, x) + λ · mean over images of Σ_j |code_j|
 
-It is k, not the balance of a penalty against the reconstruction, that decides how many units are active. The decoder
-is linear and tied, its matrix the encoder's transposed, so that a unit fires for what it draws. Makhzani and Frey,
-k-Sparse Autoencoders, 2013, arXiv 1312.5663.
+It is k, not the balance of a penalty against the reconstruction, that decides how many units are active. From Makhzani
+and Frey, k-Sparse Autoencoders, 2013, arXiv 1312.5663, whose units have no ReLU, whose loss has no L1, and whose encoder
+and decoder share one matrix; here they are two, and a soft tie holds them together.
 
-Attains for k = 25 (30 epochs, 45 seconds on two cores): test MSE 0.0070, linear probe 1.35 %.
+Attains for k = 25 (19 epochs, 23 seconds on two cores): test MSE 0.0059, linear probe 1.35 %.
 """
 
 import math
@@ -22,24 +22,23 @@ def top_k(code, k):
     """Keep the k largest units of each image and set the rest to zero; gradients pass through those k only.
 
     Args:
-        code: [batch, hidden].
+        code: [..., hidden].
         k: units to keep, from 1 to hidden. Among equals some are kept, so that it is always k.
 
     Returns:
-        [batch, hidden].
+        [..., hidden].
     """
-    values, units = code.topk(k, dim=1, sorted=False)
-    return torch.zeros_like(code).scatter(1, units, values)
+    values, units = code.topk(k, dim=-1, sorted=False)
+    return torch.zeros_like(code).scatter(-1, units, values)
 
 
 class KSparse(common.Autoencoder):
-    """k largest of a ReLU code, linear decoder tied to the encoder, MSE.
+    """k largest of a ReLU code, linear decoder, MSE.
 
     Args:
         hidden: number of units in the code, 1 to 32768
         k: active units on each image, 1 to hidden
         l1_weight: λ (lambda), the weight of the L1 penalty, at least 0
-        weight_decay: of the weights, times k, so that dots become strokes, at least 0
 
     Raises:
         UserError: one of them is out of its range.
@@ -47,27 +46,28 @@ class KSparse(common.Autoencoder):
 
     name = "sparse_ksparse"
     loss_name = "MSE"
+    beta2 = 0.997  # with 0.99 twenty units of k = 100 end up idle, with 0.999 half of those of k = 5 can die
+    tie_at_scale_one = True  # a linear decoder gives the code the scale of the pixels
 
-    def __init__(self, hidden, k, l1_weight, weight_decay):
-        super().__init__(hidden, weight_decay)
+    def __init__(self, hidden, k, l1_weight):
+        super().__init__(hidden)
         common.require(common.whole(k, 1, hidden), f"k has to be a whole number from 1 to hidden = {hidden}, not {k}")
         common.require(0 <= l1_weight < math.inf, f"l1_weight has to be at least 0, not {l1_weight}")
         self.k, self.l1_weight = k, l1_weight
-        self.weight_decay *= k  # a unit fires in proportion to k, and so do the gradients that the decay has to balance
-        self.dictionary = self.encoder.weight
         self.training_k = k
         self.register_buffer("unlit", torch.zeros(hidden), persistent=False)  # images since a unit was last active
 
     def initialise(self):
         self.encoder.weight.normal_(std=0.01)
+        self.dictionary.copy_(self.encoder.weight)
         self.encoder.bias.zero_()
-        self.decoder_bias.copy_(self.mean_image)
+        self.decoder.bias.copy_(self.mean_image)
         self.unlit.zero_()
 
     def activation(self, hidden):
         code = top_k(F.relu(hidden), self.training_k if self.training else self.k)
         if self.training:
-            self.unlit = torch.where((code > 0).any(dim=0), 0, self.unlit + len(code))
+            self.unlit = torch.where(code.sum(dim=0) > 0, 0, self.unlit + len(code))
         return code
 
     def squash(self, output):
@@ -77,17 +77,20 @@ class KSparse(common.Autoencoder):
         return F.mse_loss(output, images), self.l1_weight * code.sum(dim=1).mean()
 
     def after_step(self, progress):
-        # The paper's schedule: with few units from the start, those that happen to win early win for ever and the
-        # rest die. Beginning with many, all of them learn something first.
-        start = min(max(4 * self.k, 100), len(self.dictionary))
-        self.training_k = max(self.k, round(start * (self.k / start) ** min(1, 2 * progress)))
+        # With few units from the start, those that win early win for ever and the rest die. So a small k begins at 100
+        # and falls over the first half of the training: geometrically, where the paper's falls linearly, since at
+        # k = 5 the linear one ends with a higher loss.
+        start = max(self.k, min(100, self.encoder.out_features))
+        self.training_k = round(start * (self.k / start) ** min(1, 2 * progress))
         # A unit that none of 20,000 images lit is offered to more of them, until one does. It happens at k = 5.
         unlit = self.unlit >= 20_000
         self.encoder.bias.data[unlit] += 1
         self.unlit[unlit] = 0
 
 
-DEFAULTS = dict(k=25, l1_weight=1e-5, weight_decay=1.5e-8, hidden=1000, epochs=30, batch_size=200, lr=1e-3, seed=0)
+DEFAULTS = dict(
+    k=25, l1_weight=1e-5, hidden=1000, epochs=19, batch_size=600, lr=4.5e-3, weight_decay=1e-6, tie=2e-6, seed=0
+)
 
 if __name__ == "__main__":
     common.main(KSparse, DEFAULTS)

@@ -7,9 +7,10 @@ import resource
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 import torch
-from conftest import CLASSES
+from conftest import CLASSES, METHODS
 
 import common
 
@@ -128,12 +129,30 @@ def test_of_another_method(room):
                     common.load_checkpoint(path, other)
 
 
+def test_a_plain_state_dict_is_told_as_such(path):
+    torch.save(load(path)[0].state_dict(), path)
+    refused(path, r"is a plain state_dict, weights without their hyperparameters: .*load_state_dict")
+
+
+def test_weights_of_an_earlier_version_are_told_as_such(path):
+    """They had a dictionary and a decoder_bias instead of a decoder."""
+    rewrite(path, lambda content: content["weights"].update(decoder_bias=content["weights"].pop("decoder.bias")))
+    refused(path, "is of an earlier version of this program: train it anew with --train")
+
+
+def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
+    config = dict(l1_weight=np.float64(1e-3), lr=np.float32(1e-3), epochs=np.int64(1), hidden=np.int32(4))
+    model, info = METHODS["sparse_l1"].train(small, **config)
+    common.save_checkpoint(tmp_path / "numpy.pt", model, info)
+    assert load(tmp_path / "numpy.pt")[1].config == info.config
+
+
 FAULTS = {
     "not a dictionary": lambda content: content.clear(),
     **{f"no {key}": lambda content, key=key: content.pop(key) for key in ("method", "config", "history", "weights")},
     "no bias": lambda content: content["weights"].pop("encoder.bias"),
     "another weight": lambda content: content["weights"].update(more=torch.zeros(1)),
-    "NaN among the weights": lambda content: content["weights"]["dictionary"][3, 5].fill_(float("nan")),
+    "NaN among the weights": lambda content: content["weights"]["decoder.weight"][5, 3].fill_(float("nan")),
     "infinity among the weights": lambda content: content["weights"]["mean_image"][7].fill_(float("inf")),
     "a method that is not text": lambda content: content.update(method=torch.zeros(3)),
     "another size": lambda content: content["config"].update(hidden=5),

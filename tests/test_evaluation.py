@@ -25,7 +25,7 @@ class Defined:
         self.active = self.code > {"sparse_l1": 0, "sparse_kl": 0.5, "sparse_ksparse": 0}[model.name]
 
     def drawn(self, code):
-        output = code @ self.dictionary + double(self.model.decoder_bias)
+        output = code @ self.dictionary + double(self.model.decoder.bias)
         return output.clip(0, 1) if self.model.name == "sparse_ksparse" else 1 / (1 + np.exp(-output))
 
     def kept(self, n):
@@ -44,7 +44,7 @@ class Defined:
         return np.median(ink[:, :39].sum(axis=1) / ink.sum(axis=1))
 
     def loss(self):
-        output = self.code @ self.dictionary + double(self.model.decoder_bias)
+        output = self.code @ self.dictionary + double(self.model.decoder.bias)
         if self.model.name == "sparse_ksparse":
             return ((output - self.images) ** 2).mean()
         p = 1 / (1 + np.exp(-output))

@@ -1,7 +1,9 @@
 """The methods: penalties and top-k by hand and by definition, what they start from, what they take and give."""
 
+import copy
 import inspect
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -21,6 +23,25 @@ def codes(low, high):
     shapes = st.tuples(st.integers(1, 6), st.integers(1, 12))
     numbers = st.floats(low, high, width=32, allow_subnormal=False)
     return arrays.arrays("float32", shapes, elements=numbers).map(torch.from_numpy)
+
+
+@pytest.mark.parametrize("scale", [1, 30, 3000])
+def test_cross_entropy_and_its_gradient_are_those_of_torch(scale):
+    generator = torch.Generator().manual_seed(0)
+    output = scale * torch.randn(20, 784, generator=generator)
+    images = torch.randint(256, (20, 784), generator=generator) / 255
+    ours, theirs = (output.clone().requires_grad_() for _ in range(2))
+    loss = common.cross_entropy(ours, images)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(theirs, images)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(ours.grad, theirs.grad, rtol=1e-5, atol=1e-9)
+
+
+def test_cross_entropy_passes_gradcheck():
+    output = torch.linspace(-3, 3, 12, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(common.cross_entropy, (output, torch.linspace(0, 1, 12, dtype=torch.float64)))
 
 
 def test_l1_by_hand():
@@ -92,7 +113,6 @@ OUT_OF_RANGE = [
     ("sparse_kl", "beta", (-1, math.nan, math.inf)),
     ("sparse_ksparse", "k", (0, 65, 2.5)),
     ("sparse_ksparse", "l1_weight", (-0.1, math.nan)),
-    *((name, "weight_decay", (-1e-9, math.nan, math.inf)) for name in METHODS),
     *((name, "hidden", (0, -1, 10**10, 64.0)) for name in METHODS),
 ]
 
@@ -129,28 +149,71 @@ def test_l1_pictures_have_norm_1(small):
     assert torch.allclose(model.dictionary.norm(dim=1), torch.ones(64), atol=1e-5)
 
 
-def test_ksparse_is_tied(small):
-    model, _ = METHODS["sparse_ksparse"].train(small)
-    assert torch.equal(model.dictionary, model.encoder.weight)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 64 * 784 + 64 + 784
+def test_the_layers_are_those_that_everybody_expects(trained, small):
+    """Four names, and a forward that calls them: a hook on a layer sees what the model computes."""
+    model = copy.deepcopy(trained[0])
+    assert [name for name, _ in model.named_parameters()] == [
+        "encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"
+    ]  # fmt: skip
+    assert model.dictionary.data_ptr() == model.decoder.weight.data_ptr() and model.dictionary.shape == (64, 784)
+    seen = {}
+    model.encoder.register_forward_hook(lambda layer, given, output: seen.update(hidden=output))
+    model.decoder.register_forward_hook(lambda layer, given, output: seen.update(code=given[0], output=output))
+    reconstruction, code = model(common.to_float(small.test_images))
+    assert torch.equal(model.activation(seen["hidden"]), code) and torch.equal(seen["code"], code)
+    assert torch.equal(model.squash(seen["output"]), reconstruction)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_model_of_another_type_of_numbers(trained, small, dtype):
+    model, images = trained[0], common.to_float(small.test_images)
+    other = copy.deepcopy(model).to(dtype)
+    reconstruction, code = other(images.to(dtype))
+    assert reconstruction.dtype == code.dtype == dtype
+    assert (reconstruction.float() - model(images)[0]).abs().mean() < (1e-6 if dtype == torch.float64 else 0.01)
+    with pytest.raises(common.UserError, match=f"{dtype}.*, not torch.float32: see .to"):
+        other(images)
+
+
+def test_a_model_can_be_compiled_exported_mapped_and_copied(trained, small):
+    model, images = trained[0], common.to_float(small.test_images[:7])
+    expected = model(images)
+    loaded = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    for way, function in {
+        "itself": loaded,
+        "torch.compile": torch.compile(loaded, fullgraph=True, backend="eager"),
+        "torch.export": torch.export.export(loaded, (images,)).module(),
+        "torch.vmap": torch.vmap(loaded),
+    }.items():
+        for one, other in zip(function(images), expected, strict=True):
+            assert torch.allclose(one, other, atol=1e-5), way
+
+
+def test_a_model_can_be_trained_on(trained, small):
+    model, images = copy.deepcopy(trained[0]), common.to_float(small.test_images)
+    model.requires_grad_()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    before = (model(images)[0] - images).square().mean()
+    before.backward()
+    optimizer.step()
+    assert (model(images)[0] - images).square().mean() < before
 
 
 NOT_IMAGES = {
     "a 28 x 28 array": (torch.zeros(28, 28), r"\[28, 28\].*view"),
-    "one image without its batch": (torch.zeros(784), r"\[784\].*view"),
     "numpy": (np.zeros((1, 784), np.float32), "ndarray.*as_tensor"),
     "a list": ([0.0] * 784, "list.*as_tensor"),
     "bytes": (torch.zeros(1, 784, dtype=torch.uint8), "uint8.*to_float"),
-    "float64": (torch.zeros(1, 784, dtype=torch.float64), "float64.*float"),
-    "up to 255": (torch.full((1, 784), 255.0), "outside"),
-    "below 0": (torch.full((1, 784), -0.1), "outside"),
-    "NaN": (torch.full((1, 784), math.nan), "outside"),
+    "float64": (torch.zeros(1, 784, dtype=torch.float64), r"float64: see \.to\(torch\.float32\)"),
+    "up to 255": (torch.full((1, 784), 255.0), "255"),
+    "below 0": (torch.full((1, 784), -0.1), "-0.1"),
+    "NaN": (torch.full((1, 784), math.nan), "nan"),
 }
 
 
 @pytest.mark.parametrize("kind", NOT_IMAGES)
 def test_encode_says_what_it_wants(tiny, kind):
     images, words = NOT_IMAGES[kind]
-    with pytest.raises(ValueError, match=rf"float32 tensor \[n, 784\].*{words}") as error:
+    with pytest.raises(ValueError, match=rf"tensor \[n, 784\] of torch.float32.*{words}") as error:
         tiny("sparse_l1")[0].encode(images)
     assert "\n" not in str(error.value)

@@ -45,8 +45,8 @@ def test_the_learning_rate_falls_over_the_last_fifth(small, monkeypatch):
 
     monkeypatch.setattr(torch.optim.Adam, "step", watched)
     METHODS["sparse_kl"].train(small, epochs=5, batch_size=60, lr=1e-3)
-    assert all(len(groups) == 1 for groups in rates)
-    rates = [rate for (rate,) in rates]
+    assert all(groups == {max(groups), min(groups)} and max(groups) == 12 * min(groups) for groups in rates)
+    rates = [min(groups) for groups in rates]
     assert rates[:40] == [1e-3] * 40 and rates[40:] == pytest.approx([1e-4 * n for n in range(10, 0, -1)])
 
 
@@ -105,7 +105,50 @@ def test_a_large_penalty_is_not_divergence(small):
     METHODS["sparse_l1"].train(small, l1_weight=10.0)
 
 
+def test_the_soft_tie_has_the_gradient_of_its_formula(method):
+    model = method.build()
+    w, d = (torch.randn(64, 784, generator=torch.Generator().manual_seed(seed)).requires_grad_() for seed in (0, 1))
+    scale = 1.0
+    if model.name != "sparse_ksparse":  # whatever fits best
+        scale = ((w * d).sum(dim=1) / (d * d).sum(dim=1)).unsqueeze(1)
+    (0.3 * (w - scale * d).square().sum()).backward()
+
+    with torch.no_grad():
+        model.encoder.weight.copy_(w)
+        model.dictionary.copy_(d)
+    for layer in (model.encoder, model.decoder):
+        layer.weight.grad = torch.ones_like(layer.weight)
+    common.draw_together(model, 0.3)
+    assert torch.allclose(model.encoder.weight.grad, 1 + w.grad, atol=1e-4)
+    assert torch.allclose(model.decoder.weight.grad, 1 + d.grad.T, atol=1e-4)
+
+
+def test_the_soft_tie_makes_a_unit_look_for_what_it_draws(method, small):
+    def likeness(tie):
+        model, _ = method.train(small, epochs=10, tie=tie)
+        return torch.cosine_similarity(model.encoder.weight, model.dictionary).median()
+
+    assert likeness(3e-5) > likeness(0.0)
+
+
+def test_frozen_weights_are_left_alone(trained, small):
+    model, info = trained
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    with pytest.raises(common.UserError, match="frozen: see requires_grad_"):
+        common.train(model, small, **{key: info.config[key] for key in common.TRAIN_KEYS})
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+
+
+def test_images_that_are_not_bytes_are_left_alone(small):
+    floats = small.train_images / 255
+    before = floats.clone()
+    with pytest.raises(common.UserError, match="bytes"):
+        METHODS["sparse_l1"].train(small._replace(train_images=floats))
+    assert torch.equal(floats, before)
+
+
 OUT_OF_RANGE = [
+    *((key, value) for key in ("weight_decay", "tie") for value in (-1e-9, float("nan"), float("inf"))),
     *(("epochs", value) for value in (0, -1, 2.5)),
     *(("batch_size", value) for value in (0, 60_001, 10.0)),
     *(("lr", value) for value in (0, -1.0, float("nan"), float("inf"))),

@@ -1,12 +1,11 @@
 """How few units carry the picture: `python tests/studies/sparsity.py` draws outputs/sparsity.png.
 
 For every shipped model, the test MSE when on each image all units but the n of largest contribution are at rest; beside
-them PCA with n components, and what the original recipe gives for L1 and KL: torch's default start, free norms and no
-decay, everything else the same. Its two models are trained here, a minute on two cores.
+them PCA with n components, and what L1 and KL come to with a plain start: torch's default weights, pictures of any norm, no
+decay and no tie, everything else the same. Those two models are trained here, a minute on two cores.
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -27,41 +26,39 @@ COLOURS = {"sparse_l1": "#1d4ed8", "sparse_kl": "#15803d", "sparse_ksparse": "#c
 LABELS = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, k = 5, 10, 25, 50, 100"}
 
 
-class OriginalL1(sparse_l1.SparseL1):
-    """L1 as the original script has it: torch's default start, and a dictionary of any norm."""
+class PlainL1(sparse_l1.SparseL1):
+    """L1 with torch's default start, and pictures of any norm."""
 
-    input_scale = 1.0
+    encoder_speed = 1.0
 
     def initialise(self):
-        original_start(self)
+        plain_start(self)
 
     def after_step(self, progress):
         pass
 
 
-class OriginalKL(sparse_kl.SparseKL):
-    """KL as the original script has it: torch's default start."""
+class PlainKL(sparse_kl.SparseKL):
+    """KL with torch's default start."""
 
-    input_scale = 1.0
+    encoder_speed = 1.0
 
     def initialise(self):
-        original_start(self)
+        plain_start(self)
 
 
-def original_start(model):
+def plain_start(model):
     """Two linear layers as torch makes them, on images that are not centred."""
-    hidden = len(model.dictionary)
     model.mean_image.zero_()
     model.encoder.reset_parameters()
-    model.dictionary.uniform_(-1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
-    model.decoder_bias.uniform_(-1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
+    model.decoder.reset_parameters()
 
 
-def train_original(cls, defaults, data):
-    """One of the two above, trained with its method's own hyperparameters less the decay."""
-    config = {**defaults, "weight_decay": 0.0, "precision": common.fastest_precision(torch.device("cpu"))}
+def train_plain(cls, defaults, data):
+    """One of the two above, trained with its method's own hyperparameters less decay and tie."""
+    config = {**defaults, "weight_decay": 0.0, "tie": 0.0, "precision": common.fastest_precision(torch.device("cpu"))}
     model = common.build(cls, config)
-    common.train(model, data, label=f"{cls.name}, original recipe", **{key: config[key] for key in common.TRAIN_KEYS})
+    common.train(model, data, label=f"{cls.name}, plain start", **{key: config[key] for key in common.TRAIN_KEYS})
     return model
 
 
@@ -102,7 +99,7 @@ def pca_curve(train_images, test_images, counts=KEPT):
     return points
 
 
-def plot(shipped, originals, pca):
+def plot(shipped, plain, pca):
     """The picture, as a figure, from a dict of name -> curve for each kind."""
     figure = Figure(figsize=(8.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
@@ -111,8 +108,8 @@ def plot(shipped, originals, pca):
         colour = next(COLOURS[method] for method in COLOURS if name.startswith(method))
         axes.plot(*zip(*curve, strict=True), color=colour, lw=1.8, label=LABELS.get(name))
         axes.plot(*curve[-1], "o", ms=4, color=colour)
-    for name, curve in originals.items():
-        label = f"{name.removeprefix('sparse_').upper()} by the original recipe"
+    for name, curve in plain.items():
+        label = f"{name.removeprefix('sparse_').upper()} with a plain start"
         axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls="--", label=label)
     axes.set(xscale="log", yscale="log", xlabel="units kept on each image", ylabel="test MSE per pixel")
     axes.set_ylim(bottom=8e-4)  # PCA goes on, with ever more numbers
@@ -134,16 +131,16 @@ def main(arguments=None):
     data = common.load_mnist()
     images = data.test_images
     shipped = {name: kept_curve(common.load_pretrained(name)[0], images) for name in SHIPPED}
-    originals = {}
-    for cls, defaults in ((OriginalL1, sparse_l1.DEFAULTS), (OriginalKL, sparse_kl.DEFAULTS)):
-        model = train_original(cls, defaults, data)
+    plain = {}
+    for cls, defaults in ((PlainL1, sparse_l1.DEFAULTS), (PlainKL, sparse_kl.DEFAULTS)):
+        model = train_plain(cls, defaults, data)
         report = common.evaluate(model, images, data.test_labels)
         units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
-        print(f"{cls.name}, original recipe: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
-        originals[cls.name] = kept_curve(model, images)
+        print(f"{cls.name}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
+        plain[cls.name] = kept_curve(model, images)
     pca = pca_curve(data.train_images, images)
-    common.save_figure(plot(shipped, originals, pca), options.output)
-    for name, curve in {**shipped, **{f"{n}, original": c for n, c in originals.items()}, "PCA": pca}.items():
+    common.save_figure(plot(shipped, plain, pca), options.output)
+    for name, curve in {**shipped, **{f"{n}, plain": c for n, c in plain.items()}, "PCA": pca}.items():
         print(f"{name:<22}", "  ".join(f"{n}: {error:.4f}" for n, error in curve if n in (5, 10, 25, 50, 100, 200)))
     print(common.shown(options.output))
 
