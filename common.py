@@ -59,7 +59,7 @@ def require(condition, message):
 
 
 def whole(number, low, high):
-    """Whether `number` is an int from `low` to `high`."""
+    """Whether `number` is a whole number, Python's or numpy's, from `low` to `high`."""
     return isinstance(number, Integral) and low <= number <= high
 
 
@@ -167,7 +167,7 @@ class Autoencoder(nn.Module):
     active_above = 0.0  # a unit is active on an image when its code is above this
     encoder_speed = 1.0  # the learning rate of the encoder's weights is this many times that of the rest
     beta2 = 0.99  # of Adam: how slowly its mean of squared gradients changes
-    tie_at_scale_one = False  # whether the soft tie is to the pictures themselves, or to what multiple fits best
+    tie_at_scale_one = False  # True: the soft tie pulls w_j to d_j; False: to the nearest multiple of it
 
     def __init__(self, hidden):
         super().__init__()
@@ -185,8 +185,8 @@ class Autoencoder(nn.Module):
         pass
 
     def encode(self, images):
-        """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else (outside of training,
-        where looking costs time)."""
+        """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else (but does not look in
+        training, where it costs time, nor at values while torch compiles or maps)."""
         if not self.training:
             require_images(images, self.encoder.weight.dtype)
         return self.activation(self.encoder(images - self.mean_image))
@@ -224,7 +224,7 @@ class CrossEntropy(torch.autograd.Function):
     def forward(context, output, images):
         p = output.sigmoid()
         context.save_for_backward(p, images)
-        # Where p rounds to 0 or 1 its logarithm says nothing: -log(p) = relu(-output) - log(max(p, 1 - p)).
+        # log(1 + exp(-|output|)) is -log(max(p, 1 - p)), which is exact where p rounds to 0 or 1.
         return (F.relu(output) - output * images - torch.maximum(p, 1 - p).log_()).mean()
 
     @staticmethod
@@ -235,9 +235,10 @@ class CrossEntropy(torch.autograd.Function):
 
 
 def cross_entropy(output, images):
-    """Mean binary cross-entropy of the reconstruction p = sigmoid(output), in nats per pixel, for output and images
-    [batch, 784]: a scalar, whose gradient is that with respect to `output`, (p - images) / (784 · batch). It is
-    F.binary_cross_entropy_with_logits, whose log1p alone would take a third of an epoch on a CPU."""
+    """Mean binary cross-entropy of the reconstruction p = sigmoid(output), in nats per pixel, for output and images of
+    one shape, [batch, 784]: a scalar. Its gradient for `output` is (p - images) / (784 · batch); `images` gets none. It
+    is F.binary_cross_entropy_with_logits, whose log1p alone would take a third of an epoch on a CPU."""
+    require(output.shape == images.shape, f"shapes differ: {list(output.shape)} and {list(images.shape)}")
     return CrossEntropy.apply(output, images)
 
 
@@ -263,7 +264,7 @@ def train(model, data, *, epochs, batch_size, lr, weight_decay, tie, seed, preci
         batch_size: images per step, 1 to 60000
         lr: learning rate, above 0; it falls to 0 over the last fifth of the training
         weight_decay: of the dictionary, fades the pixels that a unit does not need, at least 0
-        tie: decay of the encoder's rows towards what their units draw, at least 0
+        tie: pull of each unit's encoder row and its picture towards each other, at least 0
         seed: of the weights' start and the order of the images, at least 0
         precision: of the matrix products in training and in the graph's test loss, float32 or bfloat16
         label: what the progress is called
@@ -273,6 +274,8 @@ def train(model, data, *, epochs, batch_size, lr, weight_decay, tie, seed, preci
     check_training(epochs, batch_size, lr, weight_decay, tie, seed, precision)
     frozen = not all(parameter.requires_grad for parameter in model.parameters())
     require(not frozen, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
+    require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
+    batch_size, seed = int(batch_size), int(seed)  # torch does not take numpy's
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     start(model, data.train_images)
@@ -346,8 +349,8 @@ def draw_together(model, tie):
 
     Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model has `tie_at_scale_one`, else the
     factor at which α_j d_j comes closest to w_j (there the sum's slope along α_j is zero). It is a decay of the weights
-    towards each other instead of towards zero and, like Adam's decay, no part of the loss that is reported. It is
-    written out because autograd takes three times as long for it, which is a quarter of a step of k-sparse.
+    towards each other instead of towards zero and, like Adam's decay, no part of the loss that is reported. Its
+    gradients are written out because autograd takes three times as long: a quarter of a training step of k-sparse.
     """
     encoder, decoder = model.encoder.weight, model.decoder.weight
     pictures = decoder.T
@@ -491,7 +494,11 @@ class Info(NamedTuple):
 
 
 class DamagedCheckpoint(UserError):
-    """A file that is no checkpoint of any method, or of none that this version knows."""
+    """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
+
+
+class ForeignCheckpoint(UserError):
+    """A file of weights that are somebody's work, but not in the form that this program writes."""
 
 
 def save_checkpoint(path, model, info):
@@ -521,7 +528,7 @@ def load_checkpoint(path, *classes):
             require(all(len(losses) == config["epochs"] for losses in history), "its history is not of its epochs")
             numbers = [torch.tensor(losses) for losses in history] + [*model.state_dict().values()]
             require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
-    except (OSError, MemoryError, DamagedCheckpoint):  # the file may be good, or is described already
+    except (OSError, MemoryError, DamagedCheckpoint, ForeignCheckpoint):  # it may be good, or is described already
         raise
     except Exception as error:  # zipfile, pickle, torch and the lines above raise many kinds on hand-made files
         why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
@@ -545,12 +552,14 @@ def read_untrusted(path):
 
 
 def require_ours(path, content):
-    """Raise DamagedCheckpoint when a file's content is none of ours but easily told."""
-    if content and all(isinstance(value, torch.Tensor) for value in content.values()):
+    """Raise DamagedCheckpoint or ForeignCheckpoint when what a file holds is not ours but easily told."""
+    require(isinstance(content, dict) and content, "there are no weights in it")
+    if all(isinstance(value, torch.Tensor) for value in content.values()):
         what, advice = "a plain state_dict, weights without their hyperparameters", "give it to load_state_dict"
-        raise DamagedCheckpoint(f"{shown(path)} is {what}: {advice} of a model that you build")
+        raise ForeignCheckpoint(f"{shown(path)} is {what}: {advice} of a model that you build")
+    require(isinstance(content["weights"], dict), "there are no weights in it")
     if "decoder_bias" in content["weights"]:
-        raise DamagedCheckpoint(f"{shown(path)} is of an earlier version of this program: train it anew with --train")
+        raise DamagedCheckpoint(f"{shown(path)} is of an earlier version of this program: move it, and train anew")
 
 
 def build(cls, config):

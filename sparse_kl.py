@@ -36,8 +36,8 @@ def kl_penalty(code, rho, beta):
 
 
 class SparseKL(common.Autoencoder):
-    """Sigmoid code with a KL penalty. ρ and β are those of the script this project grew from, the decay of the weights
-    is that of A. Ng's lecture notes (CS294A, Sparse autoencoder, 2011).
+    """Sigmoid code with a KL penalty. ρ and β are those of the document this project grew from, the decay of the
+    weights is that of A. Ng's lecture notes (CS294A, Sparse autoencoder, 2011).
 
     Args:
         hidden: number of units in the code, 1 to 32768

@@ -28,7 +28,7 @@ def l1_penalty(code, l1_weight):
 
 
 class SparseL1(common.Autoencoder):
-    """ReLU code with an L1 penalty and a dictionary of unit norm. λ is that of the script this project grew from, the
+    """ReLU code with an L1 penalty and a dictionary of unit norm. λ is that of the document this project grew from, the
     norm a rule of sparse coding (for autoencoders: Bricken et al., Towards Monosemanticity, 2023).
 
     Args:
@@ -67,9 +67,7 @@ class SparseL1(common.Autoencoder):
         self.decoder.weight.div_(self.decoder.weight.norm(dim=0))  # each unit's picture
 
 
-DEFAULTS = dict(
-    l1_weight=4e-5, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1.4e-5, tie=2e-7, seed=0
-)
+DEFAULTS = dict(l1_weight=4e-5, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1.4e-5, tie=2e-7, seed=0)
 
 if __name__ == "__main__":
     common.main(SparseL1, DEFAULTS)

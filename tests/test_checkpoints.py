@@ -137,11 +137,12 @@ def test_a_plain_state_dict_is_told_as_such(path):
 def test_weights_of_an_earlier_version_are_told_as_such(path):
     """They had a dictionary and a decoder_bias instead of a decoder."""
     rewrite(path, lambda content: content["weights"].update(decoder_bias=content["weights"].pop("decoder.bias")))
-    refused(path, "is of an earlier version of this program: train it anew with --train")
+    refused(path, "is of an earlier version of this program: move it, and train anew")
 
 
 def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
-    config = dict(l1_weight=np.float64(1e-3), lr=np.float32(1e-3), epochs=np.int64(1), hidden=np.int32(4))
+    whole = dict(epochs=np.int64(1), batch_size=np.int64(300), seed=np.int64(1), hidden=np.int32(4))
+    config = dict(l1_weight=np.float64(1e-3), lr=np.float32(1e-3), **whole)
     model, info = METHODS["sparse_l1"].train(small, **config)
     common.save_checkpoint(tmp_path / "numpy.pt", model, info)
     assert load(tmp_path / "numpy.pt")[1].config == info.config

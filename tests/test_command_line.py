@@ -238,8 +238,9 @@ def test_train_replaces_a_checkpoint_of_the_same_method_only(done, refuses, room
     (room / "thesis.txt").write_text("My thesis")
     (room / "half.pt").write_bytes((room / "l1.pt").read_bytes()[:3000])
     (room / "empty.pt").touch()
+    torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
     (room / "folder").mkdir()
-    for name in ("thesis.txt", "half.pt", "empty.pt", "folder", "kl.pt"):
+    for name in ("thesis.txt", "half.pt", "empty.pt", "folder", "kl.pt", "plain.pt"):
         refuses(
             f"sparse_l1 --train {TINY} --checkpoint {name}", rf"{name} holds no weights of sparse_l1", "remove it first"
         )
@@ -256,8 +257,10 @@ def test_a_damaged_file_under_our_name_is_replaced_by_train_alone(done, refuses,
     refuses(f"sparse_l1 {TINY}", f"{path.name} is not a good checkpoint")
     assert "is not a good checkpoint" in done(f"sparse_l1 {TINY} --train")
     done(f"sparse_l1 {TINY}")
-    shutil.copy(room / "kl.pt", path)  # another method's weights are somebody's work
-    refuses(f"sparse_l1 {TINY} --train", "holds no weights of sparse_l1", "remove it first")
+    for others in ("kl.pt", "plain.pt"):  # another method's weights, or a state_dict, are somebody's work
+        torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
+        shutil.copy(room / others, path)
+        refuses(f"sparse_l1 {TINY} --train", "holds no weights of sparse_l1", "remove it first")
 
 
 def test_weights_elsewhere_do_not_draw_over_the_pictures_of_their_namesake(done, refuses, here):

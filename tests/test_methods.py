@@ -39,6 +39,11 @@ def test_cross_entropy_and_its_gradient_are_those_of_torch(scale):
     assert torch.allclose(ours.grad, theirs.grad, rtol=1e-5, atol=1e-9)
 
 
+def test_cross_entropy_wants_one_shape():
+    with pytest.raises(common.UserError, match="differ in shape"):
+        common.cross_entropy(torch.zeros(2, 784), torch.zeros(784))
+
+
 def test_cross_entropy_passes_gradcheck():
     output = torch.linspace(-3, 3, 12, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(common.cross_entropy, (output, torch.linspace(0, 1, 12, dtype=torch.float64)))

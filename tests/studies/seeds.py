@@ -1,7 +1,7 @@
 """How much luck is in the figures: `python tests/studies/seeds.py` trains L1, KL and k = 25 with five seeds each.
 
-Prints the mean and standard deviation of test loss, active units, kept(25) and the linear probe, this with an L2 strength
-of 1e-4 and for k = 25 with 8 k units, which is what its choices come to. A quarter of an hour on two cores.
+Prints the mean and standard deviation of test loss, active units, kept(25) and the linear probe; the probe with an L2
+strength of 1e-4 and for k = 25 with 8 k units, instead of a choice for each seed. A quarter of an hour on two cores.
 """
 
 import argparse

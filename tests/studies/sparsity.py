@@ -1,8 +1,8 @@
 """How few units carry the picture: `python tests/studies/sparsity.py` draws outputs/sparsity.png.
 
 For every shipped model, the test MSE when on each image all units but the n of largest contribution are at rest; beside
-them PCA with n components, and what L1 and KL come to with a plain start: torch's default weights, pictures of any norm, no
-decay and no tie, everything else the same. Those two models are trained here, a minute on two cores.
+them PCA with n components, and L1 and KL with a plain start: torch's default weights, images that are not centred,
+pictures of any norm, no decay and no tie, everything else the same. Those two are trained here, a minute on two cores.
 """
 
 import argparse
