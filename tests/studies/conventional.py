@@ -29,7 +29,7 @@ class Network(nn.Module):
 
 
 def penalty(method, code):
-    """The original's, with its hyperparameters."""
+    """L1 summed over units, or KL, with the hyperparameters of sparse_l1.py and sparse_kl.py."""
     if method == "sparse_l1":
         return 4e-5 * code.abs().sum(dim=1).mean()
     rho, mean = torch.tensor(0.08), code.mean(dim=0).clamp(1e-6, 1 - 1e-6)
