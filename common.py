@@ -272,8 +272,8 @@ def train(model, data, *, epochs, batch_size, lr, weight_decay, tie, seed, preci
     Returns History. Raises UserError when an argument is out of its range, or a loss became NaN, infinite or absurd.
     """
     check_training(epochs, batch_size, lr, weight_decay, tie, seed, precision)
-    frozen = not all(parameter.requires_grad for parameter in model.parameters())
-    require(not frozen, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
+    trainable = all(parameter.requires_grad for parameter in model.parameters())
+    require(trainable, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
     require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
     batch_size, seed = int(batch_size), int(seed)  # torch does not take numpy's
     torch.manual_seed(seed)

@@ -257,8 +257,8 @@ def test_a_damaged_file_under_our_name_is_replaced_by_train_alone(done, refuses,
     refuses(f"sparse_l1 {TINY}", f"{path.name} is not a good checkpoint")
     assert "is not a good checkpoint" in done(f"sparse_l1 {TINY} --train")
     done(f"sparse_l1 {TINY}")
+    torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
     for others in ("kl.pt", "plain.pt"):  # another method's weights, or a state_dict, are somebody's work
-        torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
         shutil.copy(room / others, path)
         refuses(f"sparse_l1 {TINY} --train", "holds no weights of sparse_l1", "remove it first")
 
