@@ -8,7 +8,7 @@
 6. pictures      losses, reconstructions, dictionary, codes, parts
 7. explore.html  the weights as the page wants them
 8. command line  the options are the model, and name its files
-9. files, words  what is written appears whole, what is said never stops the work
+9. foundations   errors, files and words that all of the above use
 
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
@@ -16,22 +16,19 @@ Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1
 import argparse
 import base64
 import contextlib
-import difflib
+import dataclasses
 import gzip
-import importlib
-import inspect
 import io
 import json
 import math
 import os
-import re
 import sys
 import tempfile
 import zipfile
 import zlib
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -48,21 +45,6 @@ ROOT = Path(__file__).resolve().parent
 PIXELS = 28 * 28
 
 
-class UserError(ValueError):
-    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
-
-
-def require(condition, message):
-    """Raise UserError with `message` unless `condition` holds."""
-    if not condition:
-        raise UserError(message)
-
-
-def whole(number, low, high):
-    """Whether `number` is a whole number, Python's or numpy's, from `low` to `high`."""
-    return isinstance(number, Integral) and low <= number <= high
-
-
 # 1. Data -------------------------------------------------------------------------------------------------
 class Data(NamedTuple):
     train_images: torch.Tensor  # [60000, 784] uint8, 0 is the background
@@ -72,37 +54,55 @@ class Data(NamedTuple):
 
 
 def load_mnist(data_dir=ROOT / "data", train_count=60_000):
-    """Data, from the archives in `data_dir`/MNIST/raw (`data_dir` is what torchvision calls the root), with the first
-    `train_count` of the training images, since a few are quickly read. An archive that is missing or damaged is
-    downloaded; UserError when that cannot be done."""
-    require(whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}")
-    raw, parts = Path(data_dir) / "MNIST" / "raw", []
-    for part, total, count in (("train", 60_000, train_count), ("t10k", 10_000, 10_000)):
-        for kind, shape in (("images-idx3", (total, 28, 28)), ("labels-idx1", (total,))):
-            path = raw / f"{part}-{kind}-ubyte.gz"
-            try:
-                entries = read_archive(path, shape, count)
-            except (FileNotFoundError, gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
-                fetch_archive(path, "missing" if isinstance(error, FileNotFoundError) else "damaged")
-                entries = read_archive(path, shape, count)
-            parts.append(entries.view(count, PIXELS) if shape[1:] else entries.long())
-    return Data(*parts)
+    """MNIST as Data, from the archives in `data_dir`/MNIST/raw (`data_dir` is what torchvision calls the root).
+
+    Args:
+        data_dir: a folder. An archive that is missing or damaged there is downloaded.
+        train_count: how many of the training images to read, from the first on. A view needs ten of them, and
+            torchvision's MNIST would read all 60,000 and unpack them into the folder.
+
+    Raises:
+        UserError: an archive cannot be downloaded or written, or `train_count` is not from 0 to 60000.
+    """
+    require(
+        is_whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}"
+    )
+    raw = Path(data_dir) / "MNIST" / "raw"
+    return Data(
+        train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
+        train_labels=load_archive(raw / "train-labels-idx1-ubyte.gz", (60_000,), train_count).long(),
+        test_images=load_archive(raw / "t10k-images-idx3-ubyte.gz", (10_000, 28, 28), 10_000).view(-1, PIXELS),
+        test_labels=load_archive(raw / "t10k-labels-idx1-ubyte.gz", (10_000,), 10_000).long(),
+    )
+
+
+def load_archive(path, shape, count):
+    """The first `count` entries of an archive, a tensor of uint8; the archive is downloaded if need be."""
+    try:
+        return read_archive(path, shape, count)
+    except FileNotFoundError:
+        download_archive(path, "missing")
+    except (gzip.BadGzipFile, EOFError, ValueError, zlib.error):
+        download_archive(path, "damaged")
+    return read_archive(path, shape, count)
 
 
 def read_archive(path, shape, count):
-    """The first `count` entries of an archive of bytes of this shape, as a tensor. Reading all of them verifies gzip's
-    checksum. Raises OSError, EOFError, ValueError or zlib.error when the file is not there or not such an archive."""
+    """The first `count` entries of an archive of bytes of this shape, a tensor [count, *shape[1:]] of uint8. When all
+    are read, gzip has verified its checksum. Raises OSError, EOFError, ValueError or zlib.error when the file is not
+    there or not such an archive."""
     with gzip.open(path) as file:
         header = np.frombuffer(file.read(4 + 4 * len(shape)), dtype=">i4").tolist()
         content = bytearray(file.read(count * math.prod(shape[1:])))
-        if header != [0x800 + len(shape), *shape] or (count == shape[0] and file.read(1)):
-            raise ValueError("something else is in the archive")
+        too_long = count == shape[0] and file.read(1)
+    if header != [0x800 + len(shape), *shape] or too_long:
+        raise ValueError("something else is in the archive")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(count, *shape[1:]))
 
 
-def fetch_archive(path, fault):
+def download_archive(path, fault):
     """Download one of MNIST's archives to `path` and verify it; UserError when that cannot be done."""
-    say(f"Downloading MNIST: {path.name} is {fault} in {shown(path.parent)}")
+    print_line(f"Downloading MNIST: {path.name} is {fault} in {short_path(path.parent)}")
     content = b""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ImportError, RuntimeError):
         from torchvision.datasets import MNIST  # only here: importing it takes as long as torch
@@ -114,8 +114,8 @@ def fetch_archive(path, fault):
                 content = (Path(folder) / path.name).read_bytes()
                 break
     advice = "restore it with `git checkout data`, connect to a network, or see --data-dir"
-    require(content, f"{path.name} is {fault} in {shown(path.parent)} and cannot be downloaded: {advice}")
-    write_whole(path, content, "--data-dir")
+    require(content, f"{path.name} is {fault} in {short_path(path.parent)} and cannot be downloaded: {advice}")
+    write_file(path, content, "--data-dir")
 
 
 def to_float(images):
@@ -134,12 +134,10 @@ def batches(images, batch_size, generator=None):
     return (to_float(images.index_select(0, chosen)) for chosen in order.split(batch_size))
 
 
-def pixel_entropy(images):
-    """The floor of the binary cross-entropy, in nats per pixel: what a perfect reconstruction of images [n, 784] uint8
-    still costs. A pixel x costs -x log x - (1 - x) log(1 - x), which is 0 only for black and white."""
-    x = torch.arange(256, dtype=torch.float64) / 255
-    entropy = -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x))
-    return (torch.bincount(images.flatten().cpu(), minlength=256).double() @ entropy).item() / images.numel()
+def first_images(images, labels):
+    """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU."""
+    _, first = np.unique(labels, return_index=True)
+    return to_float(images[first])
 
 
 # 2. Model ------------------------------------------------------------------------------------------------
@@ -163,6 +161,8 @@ class Autoencoder(nn.Module):
     """
 
     name = None  # of the method, its script and its files: "sparse_l1"
+    hyperparameters = ("hidden",)  # what __init__ takes, in the order in which a file's name has them
+    compared = None  # the hyperparameter of which the command line takes several values, a model each
     loss_name = "BCE"  # of the reconstruction loss: "BCE" or "MSE"
     active_above = 0.0  # a unit is active on an image when its code is above this
     encoder_speed = 1.0  # the learning rate of the encoder's weights is this many times that of the rest
@@ -171,7 +171,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, hidden):
         super().__init__()
-        require(whole(hidden, 1, 32_768), f"hidden has to be a whole number from 1 to 32768, not {hidden}")
+        require(is_whole(hidden, 1, 32_768), f"hidden has to be a whole number from 1 to 32768, not {hidden}")
         self.encoder = nn.Linear(PIXELS, hidden)
         self.decoder = nn.Linear(hidden, PIXELS)
         self.register_buffer("mean_image", torch.zeros(PIXELS))
@@ -244,7 +244,34 @@ def cross_entropy(output, images):
 
 # 3. Training ---------------------------------------------------------------------------------------------
 COOL_DOWN = 0.2  # the last fifth of training, in which the learning rate falls to 0 and the weights come to rest
-TRAIN_KEYS = ("epochs", "batch_size", "lr", "weight_decay", "tie", "seed", "precision")
+
+
+@dataclass
+class Training:
+    """How a model is trained. Raises UserError when a value is out of its range."""
+
+    epochs: int  # passes over the training images, at least 1
+    batch_size: int  # images per step, 1 to 60000
+    lr: float  # learning rate, above 0; it falls to 0 over the last fifth of the training
+    weight_decay: float  # of the dictionary, fades the pixels that a unit does not need, at least 0
+    tie: float  # pull of each unit's encoder row and its picture towards each other, at least 0
+    seed: int = 0  # of the weights' start and the order of the images, at least 0
+    precision: str = "float32"  # of matrix products in training and in the graph's test loss: float32 or bfloat16
+
+    def __post_init__(self):
+        require(is_whole(self.epochs, 1, math.inf), f"epochs has to be a whole number of at least 1, not {self.epochs}")
+        advice = f"batch_size has to be a whole number from 1 to 60000, not {self.batch_size}"
+        require(is_whole(self.batch_size, 1, 60_000), advice)
+        require(0 < self.lr < math.inf, f"lr has to be above 0, not {self.lr}")
+        require(0 <= self.weight_decay < math.inf, f"weight_decay has to be at least 0, not {self.weight_decay}")
+        require(0 <= self.tie < math.inf, f"tie has to be at least 0, not {self.tie}")
+        require(is_whole(self.seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {self.seed}")
+        known = self.precision in ("float32", "bfloat16")
+        require(known, f"precision has to be float32 or bfloat16, not {self.precision}")
+        self.batch_size, self.seed = int(self.batch_size), int(self.seed)  # torch does not take numpy's
+
+
+TRAINING_OPTIONS = tuple(field.name for field in dataclasses.fields(Training))
 
 
 class History(NamedTuple):
@@ -255,96 +282,104 @@ class History(NamedTuple):
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch
 
 
-def train(model, data, *, epochs, batch_size, lr, weight_decay, tie, seed, precision="float32", label="training"):
-    """Train `model`, an Autoencoder whose weights are set anew, in place with Adam, on the device that it and `data`
-    are on; it ends in evaluation mode. The same arguments on the same machine give bit-identical weights.
+def train(model, data, training, label="training"):
+    """Train a model in place with Adam, from weights that are set anew. The same arguments on the same machine give
+    bit-identical weights.
 
     Args:
-        epochs: passes over the training images, at least 1
-        batch_size: images per step, 1 to 60000
-        lr: learning rate, above 0; it falls to 0 over the last fifth of the training
-        weight_decay: of the dictionary, fades the pixels that a unit does not need, at least 0
-        tie: pull of each unit's encoder row and its picture towards each other, at least 0
-        seed: of the weights' start and the order of the images, at least 0
-        precision: of the matrix products in training and in the graph's test loss, float32 or bfloat16
-        label: what the progress is called
+        model: an Autoencoder in float32, none of its weights frozen; it ends in evaluation mode.
+        data: Data, on the device that the model is on.
+        training: Training.
+        label: what the progress is called.
 
-    Returns History. Raises UserError when an argument is out of its range, or a loss became NaN, infinite or absurd.
+    Returns:
+        History.
+
+    Raises:
+        UserError: the model or the images cannot be trained on, and are left as they were; or a loss became NaN,
+            infinite or absurd.
     """
-    check_training(epochs, batch_size, lr, weight_decay, tie, seed, precision)
     trainable = all(parameter.requires_grad for parameter in model.parameters())
     require(trainable, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
     require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
-    batch_size, seed = int(batch_size), int(seed)  # torch does not take numpy's
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    start(model, data.train_images)
-    steps = epochs * math.ceil(len(data.train_images) / batch_size)
-    optimizer = make_optimizer(model, lr, weight_decay)
+
+    torch.manual_seed(training.seed)
+    order = torch.Generator().manual_seed(training.seed)
+    set_start(model, data.train_images)
+    optimizer = make_optimizer(model, training)
+    steps = training.epochs * math.ceil(len(data.train_images) / training.batch_size)
     schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / steps) / COOL_DOWN))
-    untrained = mean_loss(model, data.test_images, precision)
+
+    untrained_loss = mean_loss(model, data.test_images, training.precision)
     history = History([], [], [])
-    with tqdm(total=epochs, desc=label, unit="epoch", disable=None) as bar:  # None: in a terminal only
-        for epoch in range(1, epochs + 1):
-            minibatches = batches(data.train_images, batch_size, order)
-            loss, reconstruction = train_epoch(model, minibatches, optimizer, schedule, steps, tie, precision)
-            test_loss = mean_loss(model, data.test_images, precision)
+    with tqdm(total=training.epochs, desc=label, unit="epoch", disable=None) as bar:  # None: in a terminal only
+        for epoch in range(1, training.epochs + 1):
+            minibatches = batches(data.train_images, training.batch_size, order)
+            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, schedule, steps, training)
+            test_loss = mean_loss(model, data.test_images, training.precision)
             history.train_loss.append(loss)
-            history.train_reconstruction.append(reconstruction)
+            history.train_reconstruction.append(reconstruction_loss)
             history.test_loss.append(test_loss)
+
             # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
-            finite = math.isfinite(loss) and math.isfinite(reconstruction) and math.isfinite(test_loss)
-            sound = finite and reconstruction <= 100 * untrained and test_loss <= 100 * untrained
-            fault = f"training diverged in epoch {epoch} of {epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
-            require(sound, f"{fault}; no weights were written; try a smaller --lr than {lr:g}")
+            finite = math.isfinite(loss) and math.isfinite(reconstruction_loss) and math.isfinite(test_loss)
+            sound = finite and max(reconstruction_loss, test_loss) <= 100 * untrained_loss
+            losses = f"train {loss:.4g}, test loss {test_loss:.4g}"
+            advice = f"no weights were written; try a smaller --lr than {training.lr:g}"
+            require(sound, f"training diverged in epoch {epoch} of {training.epochs}: {losses}; {advice}")
+
             progress = f"train loss {loss:.5f}, test loss {test_loss:.5f}"
             bar.set_postfix_str(progress, refresh=False)
             bar.update()
-            if bar.disable and (epoch % math.ceil(epochs / 20) == 0 or epoch == epochs):
-                say(f"{label}: epoch {epoch}/{epochs}, {progress}")
+            twentieth = epoch % math.ceil(training.epochs / 20) == 0
+            if bar.disable and (twentieth or epoch == training.epochs):
+                print_line(f"{label}: epoch {epoch}/{training.epochs}, {progress}")
     return history
 
 
 @torch.no_grad()
-def start(model, images):
+def set_start(model, images):
     """Set the weights and the mean image that training on images [n, 784] uint8 begins with."""
     model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / len(images))
     model.initialise()
     model.after_step(0.0)
 
 
-def make_optimizer(model, lr, weight_decay):
+def make_optimizer(model, training):
     """Adam, in which the encoder's weights have a learning rate of their own and the decoder's a weight decay."""
     groups = [
-        {"params": [model.encoder.weight], "lr": lr * model.encoder_speed},
-        {"params": [model.decoder.weight], "weight_decay": weight_decay},
+        {"params": [model.encoder.weight], "lr": training.lr * model.encoder_speed},
+        {"params": [model.decoder.weight], "weight_decay": training.weight_decay},
         {"params": [model.encoder.bias, model.decoder.bias]},
     ]
     fused = model.mean_image.device.type in ("cpu", "cuda")
-    return torch.optim.Adam(groups, lr, betas=(0.9, model.beta2), fused=fused)
+    return torch.optim.Adam(groups, training.lr, betas=(0.9, model.beta2), fused=fused)
 
 
-def train_epoch(model, minibatches, optimizer, schedule, steps, tie, precision):
-    """One pass over minibatches [batch, 784], of a training of so many steps. Returns the means over all images of
-    [loss with penalty, reconstruction loss], both while the weights moved."""
+def train_epoch(model, minibatches, optimizer, schedule, steps, training):
+    """One pass over minibatches [batch, 784], of a training of so many steps in all. Returns the means over all images
+    of (loss with penalty, reconstruction loss), both while the weights moved."""
     model.train()
-    count, sums = 0, torch.zeros(2, device=model.mean_image.device)  # read once per epoch, not once per batch
+    count = 0
+    loss_sum = torch.zeros((), device=model.mean_image.device)  # read once per epoch, not once per batch
+    reconstruction_sum = torch.zeros_like(loss_sum)
     for batch in minibatches:
-        reconstruction, penalty = losses_of(model, batch, precision)
-        loss = reconstruction + penalty
+        reconstruction_loss, penalty = losses_of(model, batch, training.precision)
+        loss = reconstruction_loss + penalty
         optimizer.zero_grad()
         loss.backward()
-        draw_together(model, tie)
+        add_tie_gradient(model, training.tie)
         optimizer.step()
         schedule.step()
         model.after_step(schedule.last_epoch / steps)
-        sums += torch.stack([loss, reconstruction]).detach() * len(batch)  # the last batch may be short
-        count += len(batch)
-    return (sums / count).tolist()
+        count += len(batch)  # the last batch may be short
+        loss_sum += loss.detach() * len(batch)
+        reconstruction_sum += reconstruction_loss.detach() * len(batch)
+    return (loss_sum / count).item(), (reconstruction_sum / count).item()
 
 
 @torch.no_grad()
-def draw_together(model, tie):
+def add_tie_gradient(model, tie):
     """The soft tie: add to the gradients those of tie · Σ_j ‖w_j - α_j d_j‖², so that a unit looks for what it draws.
 
     Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model has `tie_at_scale_one`, else the
@@ -371,117 +406,102 @@ def losses_of(model, images, precision):
     return model.loss(output.float(), code.float(), images)
 
 
-def check_training(epochs, batch_size, lr, weight_decay, tie, seed, precision):
-    """Raise UserError unless `train` can do with these arguments."""
-    require(whole(epochs, 1, math.inf), f"epochs has to be a whole number of at least 1, not {epochs}")
-    require(whole(batch_size, 1, 60_000), f"batch_size has to be a whole number from 1 to 60000, not {batch_size}")
-    require(0 < lr < math.inf, f"lr has to be above 0, not {lr}")
-    require(0 <= weight_decay < math.inf, f"weight_decay has to be at least 0, not {weight_decay}")
-    require(0 <= tie < math.inf, f"tie has to be at least 0, not {tie}")
-    require(whole(seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {seed}")
-    require(precision in ("float32", "bfloat16"), f"precision has to be float32 or bfloat16, not {precision}")
-
-
-def pick_device(name):
-    """--device as a torch.device, auto being the fastest that there is; UserError when there is no such device."""
-    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    name = there[0] if name == "auto" else name
-    with contextlib.suppress(RuntimeError, AssertionError):
-        if name.split(":")[0] in there:
-            return torch.empty(0, device=name).device
-    raise UserError(f"there is no device {name} on this machine for --device: take {' or '.join(there)}")
-
-
-def fastest_precision(device):
-    """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
-    on_cpu = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.6 cannot tell
-    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if on_gpu or on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16") else "float32"
-
-
 # 4. Evaluation -------------------------------------------------------------------------------------------
-KEPT = (25, 100)  # units that the report keeps
+KEPT = (25, 100)  # numbers of units for which the report says what they alone draw
+
+
+@dataclass
+class Report:
+    """What a model is worth on test images."""
+
+    loss: float  # of the reconstruction, as in training and without the penalty
+    floor: float  # the least that loss can be
+    mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
+    kept: dict  # from n in KEPT to the MSE when on each image all but n units stay at their median code
+    active: float  # units per image, mean (L0)
+    dead: int  # units that are active on no image
+    idle: int  # units that draw next to nothing: what they add varies by less than 1 % of the units' mean
+    locality: float  # share of a unit's ink in its 39 strongest pixels, 5 %; median over units; noise has 0.28
+    mean_code: float  # over images and units (mean ρ̂ for KL)
+    median_code: torch.Tensor  # [hidden], over images: what each unit does on most of them
+    frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
+    digits: torch.Tensor  # [10, hidden], each digit's share of a unit's mean code
+
+
+@torch.no_grad()
+def evaluate(model, images, labels):
+    """Report on a model, given test images [n, 784] uint8 and labels [n] on its device."""
+    code = encode_all(model, images)
+    median_code = code.median(dim=0).values
+    loss, mse, kept = 0.0, 0.0, dict.fromkeys(KEPT, 0.0)
+    for batch, batch_code in zip(batches(images, 2_000), code.split(2_000), strict=True):
+        weight = len(batch) / len(images)
+        output = model.decoder(batch_code)
+        loss += weight * model.loss(output, batch_code, batch)[0].item()
+        mse += weight * F.mse_loss(model.squash(output), batch).item()
+        for n in KEPT:
+            drawn = model.decode(keep_strongest(model, batch_code, median_code, n))
+            kept[n] += weight * F.mse_loss(drawn, batch).item()
+
+    frequency = (code > model.active_above).float().mean(dim=0)
+    ink = model.dictionary.square()
+    total_ink = ink.sum(dim=1)
+    strongest_ink = ink.topk(PIXELS // 20).values.sum(dim=1)
+    power = code.var(dim=0) * total_ink
+    one_hot = F.one_hot(labels, 10).float()
+    mean_per_digit = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
+    return Report(
+        loss=loss,
+        floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,
+        mse=mse,
+        kept=kept,
+        active=frequency.sum().item(),
+        dead=(frequency == 0).sum().item(),
+        idle=(power < 0.01 * power.mean()).sum().item(),
+        locality=(strongest_ink / total_ink.clamp(min=1e-12)).median().item(),
+        mean_code=code.mean().item(),
+        median_code=median_code.cpu(),
+        frequency=frequency.cpu(),
+        digits=(mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)).cpu(),
+    )
 
 
 @torch.no_grad()
 def mean_loss(model, images, precision="float32"):
     """Mean reconstruction loss, without the penalty, over images [n, 784] uint8; ends the model's training mode."""
     model.eval()
-    parts = [losses_of(model, batch, precision)[0] * len(batch) for batch in batches(images, 2_000)]
-    return sum(parts).item() / len(images)
+    sums = [losses_of(model, batch, precision)[0] * len(batch) for batch in batches(images, 2_000)]
+    return sum(sums).item() / len(images)
 
 
 @torch.no_grad()
-def evaluate(model, images, labels):
-    """What `model` is worth on test images [n, 784] uint8 with labels [n]: a namespace, described where it is made."""
-    code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
-    rest = code.median(dim=0).values
-    sums = torch.zeros(2 + len(KEPT), dtype=torch.float64)
-    for batch, part in zip(batches(images, 2_000), code.split(2_000), strict=True):
-        output = model.decoder(part)
-        drawn = [model.squash(output), *(model.decode(keep_strongest(model, part, rest, n)) for n in KEPT)]
-        losses = [model.loss(output, part, batch)[0], *(F.mse_loss(image, batch) for image in drawn)]
-        sums += torch.stack(losses).cpu() * len(batch)
-    loss, mse, *kept = (sums / len(images)).tolist()
-    frequency = (code > model.active_above).float().mean(dim=0)
-    energy = model.dictionary.square()
-    power = code.var(dim=0) * energy.sum(dim=1)
-    one_hot = F.one_hot(labels, 10).float()
-    digits = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
-    return SimpleNamespace(
-        loss=loss,  # of the reconstruction, as in training and without the penalty
-        floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,  # the least that loss can be
-        mse=mse,  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
-        kept=dict(zip(KEPT, kept, strict=True)),  # the same with all but so many units at rest on each image
-        active=frequency.sum().item(),  # units per image, mean (L0)
-        dead=(frequency == 0).sum().item(),  # units that are active on no image
-        idle=(power < 0.01 * power.mean()).sum().item(),  # units that draw next to nothing
-        # Median over units of the share of its ink in a unit's 39 strongest pixels, 5 %; noise has 0.28.
-        locality=(energy.topk(PIXELS // 20).values.sum(dim=1) / energy.sum(dim=1).clamp(min=1e-12)).median().item(),
-        mean_code=code.mean().item(),  # over images and units (mean ρ̂ for KL)
-        rest=rest.cpu(),  # [hidden], the median code of each unit: what it does on most images
-        frequency=frequency.cpu(),  # [hidden], part of the images on which a unit is active
-        digits=(digits / digits.sum(dim=0).clamp(min=1e-12)).cpu(),  # [10, hidden], their shares in a unit's mean code
-    )
+def encode_all(model, images):
+    """The code [n, hidden] of images [n, 784] uint8."""
+    return torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
 
 
-def contributions(model, code, rest):
-    """How much each unit adds to each picture: |code - rest| · ‖d‖, [batch, hidden], for a rest value per unit."""
-    return (code - rest).abs() * model.dictionary.norm(dim=1)
+def contributions(model, code, median_code):
+    """How much each unit adds to each picture: |code - median_code| · ‖d‖, [batch, hidden], for the units' median codes
+    [hidden]."""
+    return (code - median_code).abs() * model.dictionary.norm(dim=1)
 
 
-def keep_strongest(model, code, rest, n):
-    """The code [batch, hidden] with all but the n units of largest contribution on each image at their rest value. It
-    needs no threshold, and asks the same of every method: how much of the picture do n units carry?"""
-    units = contributions(model, code, rest).topk(min(n, code.shape[1]), sorted=False).indices
-    return rest.expand_as(code).scatter(1, units, code.gather(1, units))
+def keep_strongest(model, code, median_code, n):
+    """The code [batch, hidden] with all but the n units of largest contribution on each image at their median code
+    [hidden]. It needs no threshold, and asks the same of every method: how much of the picture do n units carry?"""
+    strength = contributions(model, code, median_code)
+    units = strength.topk(min(n, code.shape[1]), sorted=False).indices
+    return median_code.expand_as(code).scatter(1, units, code.gather(1, units))
 
 
-def describe(model, info, report, path):
-    """The report, as text."""
-    hidden = len(model.dictionary)
-    kept = " and ".join(f"{error:.4f} from {min(n, hidden)}" for n, error in report.kept.items())
-    lines = {
-        info.name: f"{PIXELS} -> {hidden} -> {PIXELS}",
-        "weights": shown(path),
-        "trained with": ", ".join(f"{key} {value}" for key, value in info.config.items()),
-        "train loss": f"{info.history.train_loss[-1]:.4f} {model.loss_name} with penalty, in the last epoch",
-        "test loss": f"{report.loss:.4f} BCE, {report.loss - report.floor:.4f} above the floor {report.floor:.4f}",
-        "test MSE": f"{report.mse:.4f} per pixel; {kept} units an image, the others at rest",
-        "active units": f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})",
-        "dead units": f"{report.dead} of {hidden} (active on no image)",
-        "idle units": f"{report.idle} of {hidden} (they draw next to nothing)",
-        "locality": f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)",
-        "mean code": f"{report.mean_code:.4f}",
-        "pictures": "",
-    }
-    if model.loss_name == "MSE":
-        del lines["test loss"]  # the next line says it
-    return "\n".join(f"{key:<13} {value}".rstrip() for key, value in lines.items())
+def pixel_entropy(images):
+    """The floor of the binary cross-entropy, in nats per pixel: what a perfect reconstruction of images [n, 784] uint8
+    still costs. It is 0 only for black and white."""
+    x = to_float(images)
+    return F.binary_cross_entropy(x, x).item()
 
 
 # 5. Checkpoints ------------------------------------------------------------------------------------------
-METHODS = ("sparse_l1", "sparse_kl", "sparse_ksparse")
 MAX_CHECKPOINT_BYTES = 1 << 28
 
 
@@ -490,55 +510,91 @@ class Info(NamedTuple):
 
     name: str  # of its file: "sparse_l1", "sparse_ksparse_k25", ...
     config: dict  # every hyperparameter that its training depended on
-    history: History
+    history: History | None  # None before it is trained
 
 
-class DamagedCheckpoint(UserError):
-    """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
+def build(cls, config):
+    """The untrained model of a subclass of Autoencoder with the hyperparameters that stand in `config`; UserError when
+    one is out of its range."""
+    return cls(**{key: config[key] for key in cls.hyperparameters})
 
 
-class ForeignCheckpoint(UserError):
-    """A file of weights that are somebody's work, but not in the form that this program writes."""
+def training_of(config):
+    """The Training that stands in `config`; UserError when a value is out of its range."""
+    return Training(**{key: config[key] for key in TRAINING_OPTIONS})
 
 
 def save_checkpoint(path, model, info):
-    """Write the weights of a model on the CPU, hyperparameters and history to `path`, as `write_whole` does."""
+    """Write the weights of a model on the CPU, hyperparameters and history to `path`, as `write_file` does."""
     # A numpy number would be refused when the file is read.
     config = {key: value.item() if isinstance(value, np.generic) else value for key, value in info.config.items()}
     content = {"method": model.name, "config": config, "history": info.history._asdict()}
     buffer = io.BytesIO()
     torch.save({**content, "weights": dict(model.state_dict())}, buffer)
-    write_whole(path, buffer.getbuffer(), "--checkpoint")
+    write_file(path, buffer.getbuffer(), "--checkpoint")
 
 
 def load_checkpoint(path, *classes):
-    """Read a checkpoint of one of these subclasses of Autoencoder without trusting the file: (model, Info), the model
-    on the CPU, in evaluation mode, its parameters without gradients. Raises DamagedCheckpoint when the file is no
-    checkpoint or claims more than it holds, another UserError when it is missing or of another method."""
+    """Read a checkpoint of one of these subclasses of Autoencoder, without trusting the file.
+
+    Returns:
+        (model, Info); the model on the CPU, in evaluation mode, its parameters without gradients.
+
+    Raises:
+        DamagedCheckpoint: the file is no checkpoint of this version, or claims more than it holds.
+        UserError: it is missing, a plain state_dict, or of another method.
+    """
     path = Path(path)
-    require(path.is_file(), f"there are no weights at {shown(path)}: check the name, or make them with --train")
-    try:
+    require(path.is_file(), f"there are no weights at {short_path(path)}: check the name, or make them with --train")
+    with damage_reported(path):
         content = read_untrusted(path)
-        require_ours(path, content)
-        method, config, history = content["method"], content["config"], History(**content["history"])
-        cls = next((cls for cls in classes if cls.name == method), None)
-        if cls:
-            model = build(cls, config)
-            model.load_state_dict(content["weights"])
-            require(all(len(losses) == config["epochs"] for losses in history), "its history is not of its epochs")
-            numbers = [torch.tensor(losses) for losses in history] + [*model.state_dict().values()]
-            require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
-    except (OSError, MemoryError, DamagedCheckpoint, ForeignCheckpoint):  # it may be good, or is described already
-        raise
-    except Exception as error:  # zipfile, pickle, torch and the lines above raise many kinds on hand-made files
-        why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
-        raise DamagedCheckpoint(f"{shown(path)} is not a good checkpoint ({why}): restore it, or move it") from error
-    require(cls, f"{shown(path)} holds weights of {method!r:.40}, not of {' or '.join(c.name for c in classes)}")
+        require(isinstance(content, dict) and content, "there are no weights in it")
+
+    what = "a plain state_dict, weights without their hyperparameters"
+    advice = "give it to load_state_dict of a model that you build"
+    is_state_dict = all(isinstance(value, torch.Tensor) for value in content.values())
+    require(not is_state_dict, f"{short_path(path)} is {what}: {advice}")
+
+    with damage_reported(path):
+        method, config, weights = content["method"], content["config"], content["weights"]
+        history = History(**content["history"])
+        require(isinstance(method, str) and isinstance(weights, dict), "there are no weights in it")
+        require("decoder_bias" not in weights, "it is of an earlier version of this program")
+
+    cls = next((cls for cls in classes if cls.name == method), None)
+    wanted = " or ".join(cls.name for cls in classes)
+    require(cls, f"{short_path(path)} holds weights of {method!r:.40}, not of {wanted}")
+
+    with damage_reported(path):
+        require(
+            set(config) == {*cls.hyperparameters, *TRAINING_OPTIONS}, f"its hyperparameters are not those of {method}"
+        )
+        training = training_of(config)
+        model = build(cls, config)
+        model.load_state_dict(weights)
+        require(all(len(losses) == training.epochs for losses in history), "its history is not of its epochs")
+        numbers = [*map(torch.tensor, history), *model.state_dict().values()]
+        require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
     return model.eval().requires_grad_(False), Info(path.name.removesuffix(".pt"), config, history)
 
 
+@contextlib.contextmanager
+def damage_reported(path):
+    """Turn whatever is raised inside into a DamagedCheckpoint: zipfile, pickle and torch raise many kinds of errors on
+    files that were garbled or made by hand. A file that could not be read, or not for want of memory, may be good."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
+        advice = "restore it, or move it and train anew"
+        raise DamagedCheckpoint(f"{short_path(path)} is not a good checkpoint ({why}): {advice}") from error
+
+
 def read_untrusted(path):
-    """The content of a checkpoint. Nothing in it is executed, and nothing unpacked that is larger than the file."""
+    """The content of a checkpoint. Nothing in it is executed, nothing unpacked that is larger than the file (torch
+    would unpack a bomb), and its checksums are verified (torch does not look)."""
     size = path.stat().st_size
     require(size <= MAX_CHECKPOINT_BYTES, f"it is {size:,} bytes long")
     file = io.BytesIO(path.read_bytes())
@@ -546,116 +602,62 @@ def read_untrusted(path):
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
         unpacked = sum(entry.file_size for entry in archive.infolist())
         require(stored and unpacked <= size, "it claims to hold more than it does")
-        require(archive.testzip() is None, "its contents do not match their checksums")  # torch does not look
+        require(archive.testzip() is None, "its contents do not match their checksums")
     file.seek(0)
     return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def require_ours(path, content):
-    """Raise DamagedCheckpoint or ForeignCheckpoint when what a file holds is not ours but easily told."""
-    require(isinstance(content, dict) and content, "there are no weights in it")
-    if all(isinstance(value, torch.Tensor) for value in content.values()):
-        what, advice = "a plain state_dict, weights without their hyperparameters", "give it to load_state_dict"
-        raise ForeignCheckpoint(f"{shown(path)} is {what}: {advice} of a model that you build")
-    require(isinstance(content["weights"], dict), "there are no weights in it")
-    if "decoder_bias" in content["weights"]:
-        raise DamagedCheckpoint(f"{shown(path)} is of an earlier version of this program: move it, and train anew")
-
-
-def build(cls, config):
-    """The model of a subclass of Autoencoder with the hyperparameters `config`, those of the training among them;
-    UserError when one is missing, unknown or out of its range."""
-    own = list(inspect.signature(cls).parameters)
-    require(set(config) == {*own, *TRAIN_KEYS}, f"its hyperparameters are not those of {cls.name}")
-    check_training(**{key: config[key] for key in TRAIN_KEYS})
-    return cls(**{key: config[key] for key in own})
 
 
 def load_pretrained(name):
     """A model ready to use from Python: `load_checkpoint` of "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ..., a
     name in `checkpoints/` with or without its .pt, or the path of a file elsewhere."""
-    for method in METHODS:
-        importlib.import_module(method)
-    ours = ROOT / "checkpoints" / f"{str(name).removesuffix('.pt')}.pt"
-    elsewhere = Path(name).is_file() and not ours.is_file()
-    return load_checkpoint(name if elsewhere else ours, *Autoencoder.__subclasses__())
+    import sparse_kl  # only here, since they import this module
+    import sparse_ksparse
+    import sparse_l1
+
+    path = checkpoint_path(str(name).removesuffix(".pt"))
+    if Path(name).is_file() and not path.is_file():
+        path = name
+    return load_checkpoint(path, sparse_l1.SparseL1, sparse_kl.SparseKL, sparse_ksparse.KSparse)
 
 
-def model_name(cls, defaults, given):
-    """The name of a model's files, from the training options that were given: the method, and every option that differs
-    from its default. k always does: it is what one asks for. A list of values names a comparison."""
-    parts = [cls.name]
-    for key, value in {**defaults, **given}.items():
-        if value != defaults.get(key) or key == "k":
-            values = value if isinstance(value, list) else [value]
-            parts.append(key.replace("_", "-") + "_".join(str(value).removesuffix(".0") for value in values))
-    return "_".join(parts)
-
-
-def find(cls, defaults, given, options, device):
-    """(model, Info, path of its checkpoint) that the training options `given` name. When it is to be trained, the model
-    is None and the Info has no history; what can be found wrong with that is found here, before the work."""
-    ours = ROOT / "checkpoints" / f"{model_name(cls, defaults, given)}.pt"
-    path = options.checkpoint or ours
-    namesake = (ours.parent / f"{path.name.removesuffix('.pt')}.pt").resolve()
-    free = path.resolve() == namesake or not namesake.exists() or options.output_dir != ROOT / "outputs"
-    require(free, f"{shown(path)} would draw over the pictures of {shown(namesake)}: rename it, or see --output-dir")
-    if not options.train and (options.checkpoint or ours.is_file()):
-        model, info = load_checkpoint(path, cls)
-        for key, value in (given if options.checkpoint else {**defaults, **given}).items():
-            fault = f"{shown(path)} was trained with {key} = {info.config[key]}, not {value}"
-            advice = "leave that option out, name another file" if key in given else "remove it"
-            require(info.config[key] == value, f"{fault}: {advice}, or add --train to replace the weights")
-        return model, info, path
-    if not options.train:
-        say(f"There are no weights at {shown(path)}: training them.")
-    try:
-        if path.exists():
-            load_checkpoint(path, cls)
-    except UserError as error:  # --train replaces weights of the same method and, under a name of ours, a damaged file
-        fault = f"{shown(path)} holds no weights of {cls.name}, and --train does not replace it"
-        advice = "remove it first, or name another file with --checkpoint"
-        require(path == ours and isinstance(error, DamagedCheckpoint), f"{fault}: {advice}")
-        say(f"{error}: it stays until the new weights are complete.")
-    require_writable(path.parent, "--checkpoint")
-    config = {**defaults, "precision": fastest_precision(device), **given}
-    return None, Info(path.name.removesuffix(".pt"), config, None), path
+def checkpoint_path(name):
+    """Where the weights of a model of this name lie."""
+    return ROOT / "checkpoints" / f"{name}.pt"
 
 
 # 6. Pictures ---------------------------------------------------------------------------------------------
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
-DPI, PARTS = 100, 12  # screen pixels per inch; units shown for each digit
+DPI = 100  # screen pixels per inch
+PARTS = 12  # units shown for each digit
 
 
-def draw(model, info, report, seen, unseen):
-    """All pictures of a model on the CPU, of training and test images [10, 784] too: a dict from kind to figure."""
+def draw_pictures(model, info, report, train_digits, test_digits):
+    """All pictures of a model on the CPU: a dict from kind to figure. The digits are images [10, 784]."""
+    train_rows = [("input", train_digits), ("output", model(train_digits)[0])]
+    test_rows = [("input", test_digits), ("output", model(test_digits)[0])]
     return {
         "loss": plot_loss(model, info, report),
         "features": plot_features(model, info, report),
         "codes": plot_codes(info, report),
-        "parts": plot_parts(model, info, report, unseen),
-        "test": plot_rows({"input": unseen, "output": model(unseen)[0]}, f"{info.name}: test images"),
-        "train": plot_rows({"input": seen, "output": model(seen)[0]}, f"{info.name}: training images"),
+        "parts": plot_parts(model, info, report, test_digits),
+        "test": plot_rows(test_rows, f"{info.name}: test images"),
+        "train": plot_rows(train_rows, f"{info.name}: training images"),
     }
 
 
-def first_images(images, labels):
-    """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU."""
-    return to_float(images[np.unique(labels, return_index=True)[1]])
-
-
 def save_figure(figure, path):
-    """Write a PNG, the same bytes for the same picture, as `write_whole` does."""
+    """Write a PNG, the same bytes for the same picture, as `write_file` does."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    write_whole(path, buffer.getbuffer(), "--output-dir")
+    write_file(path, buffer.getbuffer(), "--output-dir")
 
 
 def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
     """Images, [n, 784] or with colours [n, 784, 4], row by row in one array: each pixel `zoom` screen pixels wide, and
-    `gap` screen pixels of the value `between` around each image."""
+    `gap` screen pixels of the value `between` around each image. (torchvision's make_grid does not zoom.)"""
     size, side, colours = 28 * zoom, 28 * zoom + gap, images.shape[2:]
-    tiled = np.full((math.ceil(len(images) / columns) * side + gap, columns * side + gap, *colours), between, "float32")
+    height, width = math.ceil(len(images) / columns) * side + gap, columns * side + gap
+    tiled = np.full((height, width, *colours), between, "float32")
     pixels = np.asarray(images).reshape(-1, 28, 28, *colours).repeat(zoom, axis=1).repeat(zoom, axis=2)
     for index, image in enumerate(pixels):
         top, left = gap + index // columns * side, gap + index % columns * side
@@ -678,11 +680,13 @@ def picture(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
 def plot_loss(model, info, report):
     """Loss against epochs: train with and without the penalty, test, and the floor."""
     history, epochs = info.history, range(1, info.config["epochs"] + 1)
+    marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    labels = ("train, with penalty (while learning)", "train, reconstruction (while learning)", "test, reconstruction")
-    for losses, colour, label in zip(history, (QUIET, INK, ACCENT), labels, strict=True):
-        axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, label=label)
+    axes.plot(epochs, history.train_loss, color=QUIET, marker=marker, label="train, with penalty (while learning)")
+    label = "train, reconstruction (while learning)"
+    axes.plot(epochs, history.train_reconstruction, color=INK, marker=marker, label=label)
+    axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label="test, reconstruction")
     if report.floor:
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.4f}: the pixels' entropy")
     else:
@@ -696,11 +700,12 @@ def plot_loss(model, info, report):
 
 
 def plot_rows(rows, title):
-    """Ten pictures per row, for a dict from a row's name to images, [10, 784] in [0, 1]."""
+    """Ten pictures per row, for a list of rows: pairs of a name and images [10, 784] in [0, 1]."""
     gap, zoom = 4, 2
-    tiled = mosaic(torch.cat(list(rows.values())), 10, gap, zoom, between=0)
-    figure, axes = picture(tiled, title, max(102, 24 + 8 * max(map(len, rows))), cmap="gray_r", vmin=0, vmax=1)
-    for row, name in enumerate(rows):
+    longest = max(len(name) for name, _ in rows)
+    tiled = mosaic(torch.cat([images for _, images in rows]), 10, gap, zoom, between=0)
+    figure, axes = picture(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
+    for row, (name, _) in enumerate(rows):
         axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
     return figure
 
@@ -710,13 +715,16 @@ def plot_features(model, info, report):
     order = report.frequency.argsort(descending=True, stable=True)
     features = model.dictionary[order]
     columns = 32 if len(features) <= 512 else 40
-    limit = max(1e-12, torch.quantile(features.abs().flatten()[::5], 0.998).item())
+    # The scale ends where 0.2 % of the pixels are beyond it. Every fifth pixel will do: quantile takes 16 million.
+    limit = torch.quantile(features.abs().flatten()[::5], 0.998).clamp(min=1e-12).item()
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
     title = f"{info.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
     figure, axes = picture(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
-    for index in (report.frequency[order] == 0).nonzero().flatten().tolist():  # cross out the dead
-        x, y = index % columns * 29 + 1, index // columns * 29 + 1
-        axes.plot([x, x + 27, None, x, x + 27], [y, y + 27, None, y + 27, y], color="black", lw=1)
+    for index, frequency in enumerate(report.frequency[order].tolist()):
+        if frequency == 0:  # dead: crossed out
+            x, y = index % columns * 29 + 1, index // columns * 29 + 1
+            axes.plot([x, x + 27], [y, y + 27], color="black", lw=1)
+            axes.plot([x, x + 27], [y + 27, y], color="black", lw=1)
     return figure
 
 
@@ -725,11 +733,11 @@ def plot_codes(info, report):
     shares = report.digits.numpy()
     peak = shares.max(axis=0)
     preferred = np.where(peak > 0, shares.argmax(axis=0), 10)  # the dead come last
-    order = np.lexsort((-peak, preferred))
+    order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
     title = f"{info.name}: which digits each unit fires for"
-    figure, axes = picture(pixels, title, 42, 38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
+    figure, axes = picture(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
     for digit in range(10):
         axes.text(-8, digit * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
     for edge in np.flatnonzero(np.diff(preferred[order])):
@@ -744,19 +752,22 @@ def plot_codes(info, report):
 def plot_parts(model, info, report, images):
     """What the images [10, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
     reconstruction, code = model(images)
-    strength = contributions(model, code, report.rest)
-    units = strength.topk(min(PARTS, max(1, (strength > 0).sum(dim=1).max().item()))).indices
-    added = (code - report.rest).gather(1, units)[..., None] * model.dictionary[units]  # [10, PARTS, 784]
+    strength = contributions(model, code, report.median_code)
+    contributing = (strength > 0).sum(dim=1).max().item()  # units, on the image that has most of them
+    n = min(PARTS, max(1, contributing))
+    units = strength.topk(n).indices
+    deviation = (code - report.median_code).gather(1, units)
+    added = deviation[..., None] * model.dictionary[units]  # [10, n, 784]
     limit = added.abs().max().clamp(min=1e-12) / 2  # of the colours: few pixels are above it, and faint ones show
     added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / limit
     grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
     tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
-    gap, zoom, n = 14, 2, units.shape[1]
+    gap, zoom = 14, 2
     title = f"{info.name}: digit, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
     figure, axes = picture(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
     side = 28 * zoom + gap
-    for index, number in np.ndenumerate(units.numpy()):
-        x, y = (index[1] + 2.5) * side + gap / 2, index[0] * side + gap - 2
+    for (row, column), number in np.ndenumerate(units.numpy()):
+        x, y = (column + 2.5) * side + gap / 2, row * side + gap - 2
         axes.text(x, y, number, size=7, color=QUIET, ha="center")
     return figure
 
@@ -766,9 +777,12 @@ def show(paths):
     from matplotlib import pyplot  # only here: it picks a window system
 
     if pyplot.get_backend().lower() == "agg":
-        return say("There is no display for --show: look at the files above.")
-    for pixels in map(pyplot.imread, paths):
-        pyplot.figure(figsize=(pixels.shape[1] / DPI, pixels.shape[0] / DPI), dpi=DPI).figimage(pixels)
+        print_line("There is no display for --show: look at the files above.")
+        return
+    for path in paths:
+        pixels = pyplot.imread(path)
+        height, width = pixels.shape[:2]
+        pyplot.figure(figsize=(width / DPI, height / DPI), dpi=DPI).figimage(pixels)
     pyplot.show()
 
 
@@ -776,171 +790,389 @@ def show(paths):
 def write_explorer(model, info, report, images, folder):
     """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights, two bytes each, its
     units' digits, and images [10, 784] for the page's buttons. The page itself goes beside it."""
-
-    def packed(values, kind="<f4"):
-        return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
-
-    content = {"name": info.name, "method": model.name, "hidden": len(model.dictionary), "k": info.config.get("k")}
-    encoder = model.encoder.weight
-    for key, matrix in {"encoder": encoder, "dictionary": model.dictionary}.items():
-        scale = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 32_767
-        content.update({key: packed((matrix / scale).round(), "<i2"), f"{key}_scale": packed(scale)})
-    content["bias"] = packed(model.encoder.bias - encoder @ model.mean_image)  # for x itself, not x - mean
-    content["decoder_bias"], content["rest"] = packed(model.decoder.bias), packed(report.rest)
-    content["digits"], content["images"] = (packed((255 * x).round(), "u1") for x in (report.digits, images))
-    write_whole(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
+    encoder_scale, encoder = two_bytes_each(model.encoder.weight)
+    dictionary_scale, dictionary = two_bytes_each(model.dictionary)
+    content = {
+        "name": info.name,
+        "method": model.name,
+        "hidden": len(model.dictionary),
+        "k": info.config.get("k"),
+        "encoder": packed(encoder, "<i2"),
+        "encoder_scale": packed(encoder_scale, "<f4"),
+        "dictionary": packed(dictionary, "<i2"),
+        "dictionary_scale": packed(dictionary_scale, "<f4"),
+        # For x itself, not x - mean.
+        "bias": packed(model.encoder.bias - model.encoder.weight @ model.mean_image, "<f4"),
+        "decoder_bias": packed(model.decoder.bias, "<f4"),
+        "rest": packed(report.median_code, "<f4"),
+        "digits": packed((255 * report.digits).round(), "u1"),
+        "images": packed((255 * images).round(), "u1"),
+    }
+    write_file(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
     page = ROOT / "outputs" / "explore.html"
     if folder.resolve() != page.parent:
-        write_whole(folder / page.name, page.read_bytes(), "--output-dir")
+        write_file(folder / page.name, page.read_bytes(), "--output-dir")
+
+
+def two_bytes_each(matrix):
+    """(scale [n, 1], whole numbers [n, m] from -32767 to 32767) whose product is nearly `matrix` [n, m]."""
+    scale = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 32_767
+    return scale, (matrix / scale).round()
+
+
+def packed(values, kind):
+    """A tensor as text: base64 of its numbers in one of numpy's types, "<f4" for four-byte floats."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
 
 
 # 8. Command line -----------------------------------------------------------------------------------------
-def main(cls, defaults):
-    """What `python SCRIPT` does: `run` with the script's subclass of Autoencoder, its hyperparameters (the first takes
-    several values, a model each) and the command line. What the user can mend becomes one line and an exit status."""
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+class OptionParser(argparse.ArgumentParser):
+    """argparse's, except that an error is one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie):
+    """The options that all scripts share, with a script's defaults for them. The script adds its method's own."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = OptionParser(description=description, formatter_class=form, allow_abbrev=False)
+    parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
+
+    model = parser.add_argument_group(
+        "model and training", "They and the method's own above are the model, and name its weights: checkpoints/NAME.pt"
+    )
+    model.add_argument(
+        "--hidden", type=int, default=hidden, help="number of units in the code, 1 to 32768 (default: %(default)s)"
+    )
+    model.add_argument(
+        "--epochs", type=int, default=epochs, help="passes over the training images, at least 1 (default: %(default)s)"
+    )
+    model.add_argument(
+        "--batch-size", type=int, default=batch_size, help="images per step, 1 to 60000 (default: %(default)s)"
+    )
+    model.add_argument(
+        "--lr",
+        type=float,
+        default=lr,
+        help="learning rate, above 0; it falls to 0 over the last fifth of the training (default: %(default)s)",
+    )
+    model.add_argument(
+        "--weight-decay",
+        type=float,
+        default=weight_decay,
+        help="of the dictionary, fades the pixels that a unit does not need, at least 0 (default: %(default)s)",
+    )
+    model.add_argument(
+        "--tie",
+        type=float,
+        default=tie,
+        help="pull of each unit's encoder row and its picture towards each other, at least 0 (default: %(default)s)",
+    )
+    model.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the weights' start and the order of the images, at least 0 (default: %(default)s)",
+    )
+    model.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of matrix products (default: what is fast here)"
+    )
+
+    places = parser.add_argument_group("where and how")
+    places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    places.add_argument(
+        "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="where MNIST lies (default: data)"
+    )
+    places.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="weights elsewhere: look at them, or with --train write them"
+    )
+    places.add_argument(
+        "--output-dir", type=Path, default=ROOT / "outputs", metavar="DIR", help="for the pictures (default: outputs)"
+    )
+    places.add_argument("--show", action="store_true", help="open the pictures in windows too")
+    return parser
+
+
+def main(cls, parser):
+    """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # a process may be started without them
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a notebook's
             stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
     status = 1
     try:
-        return run(cls, defaults)
+        return run(cls, parser)
     except UserError as error:
         message = f"error: {error}"
     except OSError as error:
-        message = f"error: {shown(error.filename or 'a file')}: {error.strerror or error}"
+        message = f"error: {short_path(error.filename or 'a file')}: {error.strerror or error}"
     except KeyboardInterrupt:
         message, status = "interrupted: files that were complete stay as they were", 130
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "you tried to allocate" not in str(error):
+    except (MemoryError, torch.OutOfMemoryError):
+        message = f"error: {OUT_OF_MEMORY}"
+    except RuntimeError as error:
+        if "you tried to allocate" not in str(error):  # torch's words for it on the CPU
             raise
-        message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
-    print(f"{cls.name}.py: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    sys.exit(status)
+        message = f"error: {OUT_OF_MEMORY}"
+    parser.exit(status, f"{parser.prog}: {' '.join(message.split())}\n")
 
 
-def run(cls, defaults):
+def run(cls, parser):
     """Load or train each model that the command line asks for, report on it, draw it."""
     # Where no image lights a pixel, Adam's averages become subnormal numbers: a quarter more time for an epoch of
     # k-sparse. A thread takes the setting from its parent: so here, before there is any.
     torch.set_flush_denormal(True)
-    options, requests = parse_arguments(cls, defaults)
+    options, requests = parse_arguments(cls, parser)
     device = pick_device(options.device)
-    found = [find(cls, defaults, given, options, device) for given in requests]
+    models = [find_or_prepare(cls, parser, given, options, device) for given in requests]
     require_writable(options.output_dir, "--output-dir")  # before the work, not after it
-    looking = all(model for model, _, _ in found)
-    data = load_mnist(options.data_dir, 100 if looking else 60_000)
-    seen, unseen = first_images(*data[:2]), first_images(*data[2:])  # the same for every model
-    knob, paths, rows = next(iter(defaults)), [], {"input": unseen}
+
+    all_trained = all(info.history for _, info, _ in models)
+    data = load_mnist(options.data_dir, train_count=100 if all_trained else 60_000)
+    train_digits = first_images(data.train_images, data.train_labels)
+    test_digits = first_images(data.test_images, data.test_labels)
     on_device = Data(*(tensor.to(device) for tensor in data))
-    for model, info, path in found:
-        if not model:
-            model = build(cls, info.config).to(device)
-            training = {key: info.config[key] for key in TRAIN_KEYS}
-            info = info._replace(history=train(model, on_device, label=info.name, **training))
+
+    pictures, comparison = [], [("input", test_digits)]
+    for model, info, path in models:
+        model.to(device)
+        if not info.history:
+            info = info._replace(history=train(model, on_device, training_of(info.config), label=info.name))
             save_checkpoint(path, model.cpu().requires_grad_(False), info)
         report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
-        say(describe(model, info, report, path))
-        for kind, figure in draw(model.cpu(), info, report, seen, unseen).items():
-            paths.append(options.output_dir / f"{info.name}_{kind}.png")
-            save_figure(figure, paths[-1])
-            say(f"  {shown(paths[-1])}")
-        write_explorer(model, info, report, unseen, options.output_dir)
-        say(f"  {shown(options.output_dir / 'explore.html')}#{quote(info.name)}")
-        rows[f"{knob} = {info.config[knob]:g}"] = model(unseen)[0]
-    if len(found) > 1:
-        name = model_name(cls, defaults, {**requests[0], knob: [given[knob] for given in requests]})
-        paths.append(options.output_dir / f"{name}_comparison.png")
-        save_figure(plot_rows(rows, f"{cls.name}: test images and their reconstructions"), paths[-1])
-        say(f"comparison\n  {shown(paths[-1])}")
+        print_line(report_text(model, info, report, path))
+        model.cpu()
+        for kind, figure in draw_pictures(model, info, report, train_digits, test_digits).items():
+            pictures.append(options.output_dir / f"{info.name}_{kind}.png")
+            save_figure(figure, pictures[-1])
+            print_line(f"  {short_path(pictures[-1])}")
+        write_explorer(model, info, report, test_digits, options.output_dir)
+        print_line(f"  {short_path(options.output_dir / 'explore.html')}#{quote(info.name)}")
+        comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
+
+    if len(models) > 1:
+        values = [given[cls.compared] for given in requests]
+        name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
+        pictures.append(options.output_dir / f"{name}_comparison.png")
+        save_figure(plot_rows(comparison, f"{cls.name}: test images and their reconstructions"), pictures[-1])
+        print_line(f"comparison\n  {short_path(pictures[-1])}")
     if options.show:
-        show(paths)
-    require(sys.stdout.name != os.devnull, "standard output was closed early; all files were written all the same")
+        show(pictures)
 
 
-def parse_arguments(cls, defaults, arguments=None):
-    """The command line: its argparse.Namespace, and for each model a dict of the training options that were given.
-    Anything wrong ends the process with status 2 and one line."""
-    about, as_it_is = sys.modules[cls.__module__].__doc__, argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=about, formatter_class=as_it_is, allow_abbrev=False)
-
-    def fail(message):
-        advice = ": put spaces between several values" * bool(re.search(r"\d,\S", message))
-        parser.exit(2, f"{parser.prog}: error: {message}{advice} (--help lists the options)\n")
-
-    parser.error = fail
-    parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
-    add = parser.add_argument_group("training: these name the model; its weights are checkpoints/NAME.pt").add_argument
-    knob, docstrings = next(iter(defaults)), f"{cls.__doc__}\n{train.__doc__}"
-    for key, default in defaults.items():
-        meaning = re.search(rf"^ +{key}: (.+)$", docstrings, re.M)[1] + "; several values: a model each" * (key == knob)
-        flag, many = f"--{key}".replace("_", "-"), "+" if key == knob else None
-        add(flag, type=type(default), nargs=many, help=f"{meaning} (default: {default:g})")
-    add("--precision", choices=("float32", "bfloat16"), help="of matrix products (default: what is fast here)")
-    add = parser.add_argument_group("where and how").add_argument
-    add("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    add("--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="(default: data)")
-    add("--checkpoint", type=Path, metavar="FILE", help="weights elsewhere: look at them, or with --train write them")
-    add("--output-dir", type=Path, default=ROOT / "outputs", metavar="DIR", help="(default: outputs)")
-    add("--show", action="store_true", help="open the pictures in windows too")
-
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        word = unknown[0].split("=")[0]
-        known = {flag: action.help or "" for action in parser._actions for flag in action.option_strings}
-        named = [flag for flag, meaning in known.items() if f"({word.strip('-')})" in meaning]  # λ (lambda)
-        close = named or difflib.get_close_matches(word.replace("_", "-"), known, n=1)
-        parser.error(f"there is no option {word}" + "".join(f": did you mean {option}?" for option in close[:1]))
-    given = {key: value for key in (*defaults, "precision") if (value := getattr(options, key)) is not None}
-    values = given.get(knob, [])
-    requests = [{**given, knob: value} for value in values] or [given]
+def parse_arguments(cls, parser, arguments=None):
+    """(options, requests): all options, and for each model that is asked for a dict of the hyperparameters that were
+    given. Anything wrong ends the process with status 2 and one line."""
+    defaults = default_config(cls, parser)
+    # argparse fills in a default only where nothing stands yet, so what was not given stays None.
+    options = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(defaults)))
+    given = {key: getattr(options, key) for key in defaults if getattr(options, key) is not None}
+    values = given.get(cls.compared, [])
+    requests = [{**given, cls.compared: value} for value in values] or [given]
+    if len(set(values)) < len(values):
+        parser.error(f"the same value twice for {cls.compared}")
+    if len(values) > 1 and options.checkpoint:
+        parser.error(f"--checkpoint takes one model, not {len(values)}")
     try:
-        require(len(set(values)) == len(values), f"the same value twice for {knob}")
-        require(len(values) < 2 or not options.checkpoint, f"--checkpoint takes one model, not {len(values)}")
-        with torch.device("meta"):  # without its memory
-            for request in requests:
-                build(cls, {**defaults, "precision": "float32", **request})
+        for request in requests:  # the ranges
+            build(cls, {**defaults, **request})
+            training_of({**defaults, "precision": "float32", **request})
     except UserError as error:
         parser.error(str(error))
     return options, requests
 
 
-# 9. Files and words --------------------------------------------------------------------------------------
-def write_whole(path, content, flag):
+def default_config(cls, parser):
+    """The hyperparameters of a command without options, as a dict; precision, which is the machine's, is None."""
+    return {key: parser.get_default(key) for key in (*cls.hyperparameters, *TRAINING_OPTIONS)}
+
+
+def model_name(cls, defaults, given):
+    """The name of a model's files, from the hyperparameters that were given: the method, and every one that differs
+    from its default. k always does: it is what one asks for. A list of values names a comparison."""
+    parts = [cls.name]
+    for key, default in defaults.items():
+        value = given.get(key, default)
+        if value != default or key == "k":
+            values = value if isinstance(value, list) else [value]
+            parts.append(key.replace("_", "-") + "_".join(str(value).removesuffix(".0") for value in values))
+    return "_".join(parts)
+
+
+def find_or_prepare(cls, parser, given, options, device):
+    """(model, Info, path of its weights) for the hyperparameters that were given: loaded, or yet to be trained."""
+    defaults = default_config(cls, parser)
+    named_path = checkpoint_path(model_name(cls, defaults, given))
+    path = options.checkpoint or named_path
+    require_own_pictures(path, options.output_dir)
+    if options.checkpoint and not options.train:
+        model, info = load_matching(cls, path, given, "leave that option out, name another file")
+    elif named_path.is_file() and not options.train:
+        named = {key: value for key, value in {**defaults, **given}.items() if value is not None}
+        model, info = load_matching(cls, path, named, "remove it")
+    else:
+        if not options.train:
+            print_line(f"There are no weights at {short_path(path)}: training them.")
+        require_replaceable(cls, path, even_if_damaged=path == named_path)
+        require_writable(path.parent, "--checkpoint")
+        config = {**defaults, "precision": fastest_precision(device), **given}
+        model, info = build(cls, config), Info(path.name.removesuffix(".pt"), config, history=None)
+    return model, info, path
+
+
+def load_matching(cls, path, wanted, advice):
+    """(model, Info) of a checkpoint; UserError with this advice when it was trained with other hyperparameters than
+    the `wanted` ones."""
+    model, info = load_checkpoint(path, cls)
+    for key, value in wanted.items():
+        fault = f"{short_path(path)} was trained with {key} = {info.config[key]}, not {value}"
+        require(info.config[key] == value, f"{fault}: {advice}, or add --train to replace the weights")
+    return model, info
+
+
+def require_replaceable(cls, path, even_if_damaged):
+    """Raise UserError when there is something at `path` that --train must not replace: it replaces weights of the same
+    method, and where the program gave the file its name also a damaged one."""
+    if not path.exists():
+        return
+    try:
+        load_checkpoint(path, cls)
+    except UserError as error:
+        fault = f"{short_path(path)} holds no weights of {cls.name}, and --train does not replace it"
+        replaceable = even_if_damaged and isinstance(error, DamagedCheckpoint)
+        require(replaceable, f"{fault}: remove it first, or name another file with --checkpoint")
+        print_line(f"{error}: it stays until the new weights are complete.")
+
+
+def require_own_pictures(path, output_dir):
+    """Raise UserError when the pictures of the weights at `path` would replace those of weights in checkpoints/."""
+    namesake = checkpoint_path(path.name.removesuffix(".pt")).resolve()
+    is_namesake = path.resolve() == namesake
+    elsewhere = output_dir != ROOT / "outputs"
+    fault = f"{short_path(path)} would draw over the pictures of {short_path(namesake)}"
+    require(is_namesake or elsewhere or not namesake.exists(), f"{fault}: rename it, or see --output-dir")
+
+
+def pick_device(name):
+    """--device as a torch.device, auto being the fastest that there is; UserError when there is no such device."""
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if name == "auto":
+        name = available[0]
+    with contextlib.suppress(RuntimeError, AssertionError):
+        if name.split(":")[0] in available:
+            return torch.empty(0, device=name).device
+    raise UserError(f"there is no device {name} on this machine for --device: take {' or '.join(available)}")
+
+
+def fastest_precision(device):
+    """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
+    fast = False
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # torch 2.6 cannot tell
+        capabilities = torch.cpu.get_capabilities()
+        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return "bfloat16" if fast else "float32"
+
+
+def report_text(model, info, report, path):
+    """The report, one line a figure."""
+    hidden = len(model.dictionary)
+    lines = [
+        (info.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
+        ("weights", short_path(path)),
+        ("trained with", ", ".join(f"{key} {value}" for key, value in info.config.items())),
+        ("train loss", f"{info.history.train_loss[-1]:.4f} {model.loss_name} with penalty, in the last epoch"),
+    ]
+    if model.loss_name == "BCE":  # of MSE the next line tells
+        above = f"{report.loss - report.floor:.4f} above the floor {report.floor:.4f}"
+        lines.append(("test loss", f"{report.loss:.4f} BCE, {above}"))
+    kept = " and ".join(f"{error:.4f} from {min(n, hidden)}" for n, error in report.kept.items())
+    lines += [
+        ("test MSE", f"{report.mse:.4f} per pixel; {kept} units an image, the others at rest"),
+        ("active units", f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})"),
+        ("dead units", f"{report.dead} of {hidden} (active on no image)"),
+        ("idle units", f"{report.idle} of {hidden} (they draw next to nothing)"),
+        ("locality", f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)"),
+        ("mean code", f"{report.mean_code:.4f}"),
+        ("pictures", ""),
+    ]
+    return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
+
+
+# 9. Foundations ------------------------------------------------------------------------------------------
+class UserError(ValueError):
+    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
+
+
+class DamagedCheckpoint(UserError):
+    """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
+
+
+OUT_OF_MEMORY = "there is not enough memory: try a smaller --hidden or --batch-size"
+
+
+def require(condition, message):
+    """Raise UserError with `message` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def is_whole(number, low, high):
+    """Whether `number` is a whole number, Python's or numpy's, from `low` to `high`."""
+    return isinstance(number, Integral) and low <= number <= high
+
+
+def write_file(path, content, option):
     """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
-    when it cannot be written, with the option `flag` as a way out."""
-    temporary = path.with_name(f".{os.getpid()}.tmp")  # a dot-file, never taken for what it may be a part of
+    when it cannot be written, with the command line's `option` as a way out."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+            unnamed = Path(folder, "content")
+            with open(unnamed, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unnamed, path)
     except OSError as error:
-        raise UserError(f"cannot write {shown(path)}: {error.strerror or error}; make room or see {flag}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise UserError(cannot_write(path, error, option)) from error
 
 
-def require_writable(folder, flag):
+def require_writable(folder, option):
     """Raise UserError unless a file can be written to `folder`, which is made if need be."""
-    empty = folder / f".{os.getpid()}.empty.tmp"
-    write_whole(empty, b"", flag)
-    empty.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(cannot_write(folder, error, option)) from error
 
 
-def shown(path):
-    """A path as the user would type it: short when it lies below the working directory."""
+def cannot_write(path, error, option):
+    """What to say of an OSError."""
+    return f"cannot write {short_path(path)}: {error.strerror or error}; make room or see {option}"
+
+
+def short_path(path):
+    """A path as the user would type it: relative when it lies below the working directory."""
     with contextlib.suppress(ValueError, OSError):
         return str(Path(path).resolve().relative_to(Path.cwd()))
     return str(path)
 
 
-def say(text):
-    """Print a line. A reader who left (`| head -1`) or a full disk stops the printing, not the work."""
+def print_line(text):
+    """Print a line. When nobody reads it any more (`| head -1`), or the disk is full, printing stops and the work goes
+    on."""
     try:
         print(text, flush=True)
-    except OSError:
+    except OSError as error:
         sys.stdout = open(os.devnull, "w")
+        if not isinstance(error, BrokenPipeError):
+            print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)

@@ -40,15 +40,17 @@ class SparseKL(common.Autoencoder):
     weights is that of A. Ng's lecture notes (CS294A, Sparse autoencoder, 2011).
 
     Args:
-        hidden: number of units in the code, 1 to 32768
-        rho: ρ, the wanted mean activation of a unit, above 0 and below 1
-        beta: β, the weight of the KL penalty, at least 0
+        hidden: number of units in the code, 1 to 32768.
+        rho: ρ, the wanted mean activation of a unit, above 0 and below 1.
+        beta: β, the weight of the KL penalty, at least 0.
 
     Raises:
         UserError: one of them is out of its range.
     """
 
     name = "sparse_kl"
+    hyperparameters = ("rho", "beta", "hidden")
+    compared = "rho"
     encoder_speed = 12.0
     active_above = 0.5  # a sigmoid is never zero
 
@@ -75,9 +77,27 @@ class SparseKL(common.Autoencoder):
         return common.cross_entropy(output, images), kl_penalty(code, self.rho, self.beta)
 
 
-DEFAULTS = dict(
-    rho=0.08, beta=5e-3, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1e-6, tie=2e-7, seed=0
-)
+def option_parser():
+    """The command line, as an argparse.ArgumentParser; without options it is the shipped model."""
+    parser = common.option_parser(__doc__, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1e-6, tie=2e-7)
+    parser.add_argument(
+        "--rho",
+        type=float,
+        nargs="+",
+        default=0.08,
+        metavar="X",
+        help="ρ, the wanted mean activation of a unit, above 0 and below 1; several values: a model each "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--beta",
+        type=float,
+        default=5e-3,
+        metavar="X",
+        help="β, the weight of the KL penalty, at least 0 (default: %(default)s)",
+    )
+    return parser
+
 
 if __name__ == "__main__":
-    common.main(SparseKL, DEFAULTS)
+    common.main(SparseKL, option_parser())

@@ -36,22 +36,26 @@ class KSparse(common.Autoencoder):
     """k largest of a ReLU code, linear decoder, MSE.
 
     Args:
-        hidden: number of units in the code, 1 to 32768
-        k: active units on each image, 1 to hidden
-        l1_weight: λ (lambda), the weight of the L1 penalty, at least 0
+        hidden: number of units in the code, 1 to 32768.
+        k: active units on each image, 1 to hidden.
+        l1_weight: λ, the weight of the L1 penalty, at least 0.
 
     Raises:
         UserError: one of them is out of its range.
     """
 
     name = "sparse_ksparse"
+    hyperparameters = ("k", "l1_weight", "hidden")
+    compared = "k"
     loss_name = "MSE"
     beta2 = 0.997  # with 0.99 twenty units of k = 100 end up idle, with 0.999 half of those of k = 5 can die
     tie_at_scale_one = True  # a linear decoder gives the code the scale of the pixels
 
     def __init__(self, hidden, k, l1_weight):
         super().__init__(hidden)
-        common.require(common.whole(k, 1, hidden), f"k has to be a whole number from 1 to hidden = {hidden}, not {k}")
+        common.require(
+            common.is_whole(k, 1, hidden), f"k has to be a whole number from 1 to hidden = {hidden}, not {k}"
+        )
         common.require(0 <= l1_weight < math.inf, f"l1_weight has to be at least 0, not {l1_weight}")
         self.k, self.l1_weight = k, l1_weight
         self.training_k = k
@@ -89,9 +93,29 @@ class KSparse(common.Autoencoder):
         self.unlit[unlit] = 0
 
 
-DEFAULTS = dict(
-    k=25, l1_weight=1e-5, hidden=1000, epochs=19, batch_size=600, lr=4.5e-3, weight_decay=1e-6, tie=2e-6, seed=0
-)
+def option_parser():
+    """The command line, as an argparse.ArgumentParser; without options it is the shipped model of k = 25."""
+    parser = common.option_parser(
+        __doc__, hidden=1000, epochs=19, batch_size=600, lr=4.5e-3, weight_decay=1e-6, tie=2e-6
+    )
+    parser.add_argument(
+        "--k",
+        type=int,
+        nargs="+",
+        default=25,
+        metavar="K",
+        help="active units on each image, 1 to hidden; several values: a model each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--l1-weight",
+        "--lambda",
+        type=float,
+        default=1e-5,
+        metavar="X",
+        help="λ, the weight of the L1 penalty, at least 0 (default: %(default)s)",
+    )
+    return parser
+
 
 if __name__ == "__main__":
-    common.main(KSparse, DEFAULTS)
+    common.main(KSparse, option_parser())

@@ -32,14 +32,16 @@ class SparseL1(common.Autoencoder):
     norm a rule of sparse coding (for autoencoders: Bricken et al., Towards Monosemanticity, 2023).
 
     Args:
-        hidden: number of units in the code, 1 to 32768
-        l1_weight: λ (lambda), the weight of the L1 penalty, at least 0
+        hidden: number of units in the code, 1 to 32768.
+        l1_weight: λ, the weight of the L1 penalty, at least 0.
 
     Raises:
         UserError: one of them is out of its range.
     """
 
     name = "sparse_l1"
+    hyperparameters = ("l1_weight", "hidden")
+    compared = "l1_weight"
     encoder_speed = 14.0
 
     def __init__(self, hidden, l1_weight):
@@ -67,7 +69,22 @@ class SparseL1(common.Autoencoder):
         self.decoder.weight.div_(self.decoder.weight.norm(dim=0))  # each unit's picture
 
 
-DEFAULTS = dict(l1_weight=4e-5, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1.4e-5, tie=2e-7, seed=0)
+def option_parser():
+    """The command line, as an argparse.ArgumentParser; without options it is the shipped model."""
+    parser = common.option_parser(
+        __doc__, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1.4e-5, tie=2e-7
+    )
+    parser.add_argument(
+        "--l1-weight",
+        "--lambda",
+        type=float,
+        nargs="+",
+        default=4e-5,
+        metavar="X",
+        help="λ, the weight of the L1 penalty, at least 0; several values: a model each (default: %(default)s)",
+    )
+    return parser
+
 
 if __name__ == "__main__":
-    common.main(SparseL1, DEFAULTS)
+    common.main(SparseL1, option_parser())

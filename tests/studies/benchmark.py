@@ -5,27 +5,24 @@ belong to their machine: compare the ratios. `python tests/studies/benchmark.py 
 """
 
 import argparse
-import statistics
+import functools
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import methods  # noqa: E402
 from conventional import Conventional  # noqa: E402
 
 import common  # noqa: E402
-import sparse_kl  # noqa: E402
-import sparse_ksparse  # noqa: E402
-import sparse_l1  # noqa: E402
 
-METHODS = ((sparse_l1.SparseL1, sparse_l1), (sparse_kl.SparseKL, sparse_kl), (sparse_ksparse.KSparse, sparse_ksparse))
-FASTEST = common.fastest_precision(torch.device("cpu"))
 PUBLISHED = {"sparse_l1": 0.0776, "sparse_kl": 0.0771}  # test losses in the document that this project grew from
 
 # A process starts with its parent's peak size as its own, and this one is large: so a small one stands between. It
@@ -52,91 +49,105 @@ def in_turns(repeats, **functions):
     return {name: values[1:] for name, values in results.items()}
 
 
-def timed(function, *arguments, **options):
+def times_faster(slow, fast):
+    """The median of the ratios of two lists of seconds, taken in turns."""
+    return median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def timed(function, *arguments):
+    """Seconds that a call takes."""
     start = time.perf_counter()
-    function(*arguments, **options)
+    function(*arguments)
     return time.perf_counter() - start
 
 
-def process(*command, until=""):
-    """(seconds, peak resident MiB) of a whole process, or until there is a file."""
-    Path(until).unlink(missing_ok=True) if until else None
+def process(*command):
+    """(seconds, peak resident MiB) of a whole process."""
+    return measured("", *command)
+
+
+def seconds_until(path, *command):
+    """Seconds from the start of a process until there is a file, which is removed first."""
+    Path(path).unlink(missing_ok=True)
+    return measured(path, *command)[0]
+
+
+def measured(until, *command):
+    """What SMALL_PARENT prints, as two numbers."""
     parent = (sys.executable, "-S", "-c", SMALL_PARENT, until, *command)
-    return tuple(map(float, subprocess.run(parent, capture_output=True, text=True, check=True).stdout.split()))
+    seconds, peak = subprocess.run(parent, capture_output=True, text=True, check=True).stdout.split()
+    return float(seconds), float(peak)
 
 
 def view(repeats, data, folder):
     print("\nView: whole processes\n\n| | seconds | x bare imports | peak MiB above them |\n| --- | --- | --- | --- |")
+    imports = (sys.executable, "-c", "import torch, torchvision, matplotlib.pyplot")
     script = (sys.executable, str(ROOT / "sparse_l1.py"))
     results = in_turns(
         repeats,
-        **{
-            "import torch, torchvision, matplotlib.pyplot": lambda: process(
-                sys.executable, "-c", "import torch, torchvision, matplotlib.pyplot"
-            ),
-            "import torch, matplotlib.figure": lambda: process(sys.executable, "-c", "import torch, matplotlib.figure"),
-            "sparse_l1.py, weights present": lambda: process(*script, "--output-dir", folder),
-            "sparse_l1.py --help": lambda: process(*script, "--help"),
-            "sparse_l1.py --lambda 1": lambda: process(*script, "--lambda", "1"),
-        },
+        imports=functools.partial(process, *imports),
+        look=functools.partial(process, *script, "--output-dir", folder),
+        help=functools.partial(process, *script, "--help"),
+        mistyped=functools.partial(process, *script, "--lamda", "1"),
     )
-    bare = next(iter(results.values()))
-    for name, values in results.items():
-        rows = [(s, s / b, m - bm) for (s, m), (b, bm) in zip(values, bare, strict=True)]
-        seconds, ratio, above = map(statistics.median, zip(*rows, strict=True))
-        print(f"| `{name}` | {seconds:.2f} | {ratio:.2f} | {above:.0f} |")
+    lines = {"imports": imports[-1], "look": "sparse_l1.py", "help": "sparse_l1.py --help", "mistyped": "... --lamda 1"}
+    bare_seconds, bare_peaks = zip(*results["imports"], strict=True)
+    for name, line in lines.items():
+        seconds, peaks = zip(*results[name], strict=True)
+        ratio = times_faster(seconds, bare_seconds)
+        above = median(peak - bare for peak, bare in zip(peaks, bare_peaks, strict=True))
+        print(f"| `{line}` | {median(seconds):.2f} | {ratio:.2f} | {above:.0f} |")
 
 
 def epoch(repeats, data, folder):
     print("\nAn epoch: ours with its test loss, the conventional one without\n")
     print("| script | conventional, s | ours, s | times faster |\n| --- | --- | --- | --- |")
-    for cls, script in METHODS[:2]:
-        config = {**script.DEFAULTS, "precision": FASTEST, "epochs": 3}
-        conventional, training = Conventional(cls.name), {key: config[key] for key in common.TRAIN_KEYS}
+    for name in PUBLISHED:
+        conventional, config = Conventional(name), methods.config_of(name, epochs=3)
         results = in_turns(
             repeats,
-            conventional=lambda conventional=conventional: timed(conventional.epoch),
-            ours=lambda c=cls, g=config, t=training: timed(common.train, common.build(c, g), data, **t) / 3,
+            conventional=functools.partial(timed, conventional.epoch),
+            ours=functools.partial(timed, methods.train, methods.CLASSES[name], config, data),
         )
-        theirs, ours = map(statistics.median, results.values())
-        ratio = statistics.median(a / b for a, b in zip(*results.values(), strict=True))
-        print(f"| {cls.name} | {theirs:.2f} | {ours:.2f} | {ratio:.1f} |")
+        conventional, ours = results["conventional"], [seconds / 3 for seconds in results["ours"]]
+        print(f"| {name} | {median(conventional):.2f} | {median(ours):.2f} | {times_faster(conventional, ours):.1f} |")
 
 
 def published(repeats, data, folder):
     print("\nFrom the process's start until weights of the published test loss are on disk\n")
     print("| script | conventional, s | epochs | ours, s | epochs | times faster |" + "\n|" + " --- |" * 6)
-    for cls, script in METHODS[:2]:
-        target, epochs, best = PUBLISHED[cls.name], 0, float("inf")
-        while best > target:
-            epochs += 1
-            assert epochs < 50, f"{cls.name} does not reach {target}"
-            config = {**script.DEFAULTS, "precision": FASTEST, "epochs": epochs}
-            model = common.build(cls, config)
-            common.train(model, data, **{key: config[key] for key in common.TRAIN_KEYS})
-            best = common.evaluate(model, data.test_images, data.test_labels).loss
+    for name, target in PUBLISHED.items():
+        epochs = epochs_until(target, name, data)
         ours, theirs = f"{folder}/ours.pt", f"{folder}/theirs.pt"
-        train = (sys.executable, str(ROOT / f"{cls.name}.py"), "--train", "--epochs", str(epochs), "--checkpoint", ours)
-        usual = (sys.executable, str(ROOT / "tests" / "studies" / "conventional.py"), cls.name)
+        train = (sys.executable, str(ROOT / f"{name}.py"), "--train", "--epochs", str(epochs), "--checkpoint", ours)
+        usual = (sys.executable, str(ROOT / "tests" / "studies" / "conventional.py"), name)
         usual = (*usual, "--until", str(target), "--save", theirs)
         results = in_turns(
             repeats,
-            conventional=lambda c=usual, f=theirs: process(*c, until=f)[0],
-            ours=lambda c=train, f=ours: process(*c, "--output-dir", folder, until=f)[0],
+            conventional=functools.partial(seconds_until, theirs, *usual),
+            ours=functools.partial(seconds_until, ours, *train, "--output-dir", folder),
         )
         needed = subprocess.run(usual, capture_output=True, text=True, check=True).stdout.strip()
-        slow, fast = map(statistics.median, results.values())
-        ratio = statistics.median(a / b for a, b in zip(*results.values(), strict=True))
-        print(f"| {cls.name} | {slow:.1f} | {needed} | {fast:.1f} | {epochs} | {ratio:.1f} |")
+        conventional, ours = results["conventional"], results["ours"]
+        slow, fast, ratio = median(conventional), median(ours), times_faster(conventional, ours)
+        print(f"| {name} | {slow:.1f} | {needed} | {fast:.1f} | {epochs} | {ratio:.1f} |")
+
+
+def epochs_until(target, name, data):
+    """The epochs that a training of ours needs for a test loss of `target`, its schedule being made for so many."""
+    for epochs in range(1, 50):
+        model, _ = methods.train(methods.CLASSES[name], methods.config_of(name, epochs=epochs), data)
+        if common.evaluate(model, data.test_images, data.test_labels).loss <= target:
+            return epochs
+    raise AssertionError(f"{name} does not reach {target}")
 
 
 def training(repeats, data, folder):
     print("\nA whole training at the defaults, seconds\n\n| script | seconds |\n| --- | --- |")
-    for cls, script in METHODS:
-        config = {**script.DEFAULTS, "precision": FASTEST}
-        keys = {key: config[key] for key in common.TRAIN_KEYS}
-        runs = [timed(common.train, common.build(cls, config), data, **keys) for _ in range(min(repeats, 3))]
-        print(f"| {cls.name} | {statistics.median(runs):.0f} |")
+    for name, cls in methods.CLASSES.items():
+        config = methods.config_of(name)
+        runs = [timed(methods.train, cls, config, data) for _ in range(min(repeats, 3))]
+        print(f"| {name} | {median(runs):.0f} |")
 
 
 def main():
@@ -149,7 +160,9 @@ def main():
         if name not in tables:
             parser.error(f"there is no table {name}: take of {', '.join(tables)}")
     torch.set_flush_denormal(True)  # as the scripts do
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {FASTEST}, medians of {options.repeats}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {methods.FASTEST}, medians of {options.repeats}"
+    )
     data = common.load_mnist()
     with tempfile.TemporaryDirectory() as folder:
         for name in options.tables or tables:

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from methods import SHIPPED  # noqa: E402
+
 import common  # noqa: E402
 
-SHIPPED = ["sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100))]
 L2 = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # strongest first
 TIMES_K = (4, 8)  # the paper too encodes with more units than it trains with
 

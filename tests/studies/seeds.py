@@ -13,24 +13,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import methods  # noqa: E402
 import probe  # noqa: E402
 
 import common  # noqa: E402
-import sparse_kl  # noqa: E402
-import sparse_ksparse  # noqa: E402
-import sparse_l1  # noqa: E402
-
-METHODS = ((sparse_l1.SparseL1, sparse_l1), (sparse_kl.SparseKL, sparse_kl), (sparse_ksparse.KSparse, sparse_ksparse))
 
 
-def figures(cls, defaults, seed, data):
+def figures(name, seed, data):
     """A dict of the figures of one model."""
-    config = {**defaults, "seed": seed, "precision": common.fastest_precision(torch.device("cpu"))}
-    model = common.build(cls, config)
-    training = {key: config[key] for key in common.TRAIN_KEYS}
-    common.train(model, data, label=f"{cls.name}, seed {seed}", **training)
+    model, _ = methods.train(methods.CLASSES[name], methods.config_of(name, seed=seed), data, f"{name}, seed {seed}")
     report = common.evaluate(model, data.test_images, data.test_labels)
-    model.requires_grad_(False)
     return {
         "test loss": report.mse if model.loss_name == "MSE" else report.loss,
         "active units": report.active,
@@ -49,9 +41,9 @@ def main():
     seeds = range(parser.parse_args().seeds)
     torch.set_flush_denormal(True)
     data = common.load_mnist()
-    for cls, script in METHODS:
-        runs = [figures(cls, script.DEFAULTS, seed, data) for seed in seeds]
-        print(cls.name)
+    for name in methods.CLASSES:
+        runs = [figures(name, seed, data) for seed in seeds]
+        print(name)
         for key in runs[0]:
             values = [run[key] for run in runs]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from probe import SHIPPED  # noqa: E402
+import methods  # noqa: E402
+from methods import SHIPPED  # noqa: E402
 
 import common  # noqa: E402
 import sparse_kl  # noqa: E402
@@ -54,25 +55,17 @@ def plain_start(model):
     model.decoder.reset_parameters()
 
 
-def train_plain(cls, defaults, data):
-    """One of the two above, trained with its method's own hyperparameters less decay and tie."""
-    config = {**defaults, "weight_decay": 0.0, "tie": 0.0, "precision": common.fastest_precision(torch.device("cpu"))}
-    model = common.build(cls, config)
-    common.train(model, data, label=f"{cls.name}, plain start", **{key: config[key] for key in common.TRAIN_KEYS})
-    return model
-
-
 @torch.no_grad()
 def kept_curve(model, images, counts=KEPT):
     """[(n, test MSE of n units)] on images [m, 784] uint8, up to the number of units that ever take part."""
-    code = torch.cat([model.encode(batch) for batch in common.batches(images, 2_000)])
-    rest = code.median(dim=0).values
-    most = min(len(model.dictionary), ((code - rest) != 0).sum(dim=1).max().item())
+    code = common.encode_all(model, images)
+    median_code = code.median(dim=0).values
+    most = (code != median_code).sum(dim=1).max().item()
     points = []
     for n in sorted({most, *(n for n in counts if n < most)}):
         error = 0.0
         for batch, part in zip(common.batches(images, 2_000), code.split(2_000), strict=True):
-            drawn = model.decode(common.keep_strongest(model, part, rest, n))
+            drawn = model.decode(common.keep_strongest(model, part, median_code, n))
             error += (drawn - batch).square().mean().item() * len(batch)
         points.append((n, error / len(images)))
     return points
@@ -132,8 +125,9 @@ def main(arguments=None):
     images = data.test_images
     shipped = {name: kept_curve(common.load_pretrained(name)[0], images) for name in SHIPPED}
     plain = {}
-    for cls, defaults in ((PlainL1, sparse_l1.DEFAULTS), (PlainKL, sparse_kl.DEFAULTS)):
-        model = train_plain(cls, defaults, data)
+    for cls in (PlainL1, PlainKL):
+        config = methods.config_of(cls.name, weight_decay=0.0, tie=0.0)
+        model, _ = methods.train(cls, config, data, f"{cls.name}, plain start")
         report = common.evaluate(model, images, data.test_labels)
         units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
         print(f"{cls.name}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
@@ -142,7 +136,7 @@ def main(arguments=None):
     common.save_figure(plot(shipped, plain, pca), options.output)
     for name, curve in {**shipped, **{f"{n}, plain": c for n, c in plain.items()}, "PCA": pca}.items():
         print(f"{name:<22}", "  ".join(f"{n}: {error:.4f}" for n, error in curve if n in (5, 10, 25, 50, 100, 200)))
-    print(common.shown(options.output))
+    print(common.short_path(options.output))
 
 
 if __name__ == "__main__":
