@@ -1,6 +1,8 @@
 """Shared by the tests: data, a trained model of each method, a copy of the project, processes."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -9,60 +11,68 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "studies")]
 
-from processes import Running  # noqa: E402
+import methods  # noqa: E402
 
 import common  # noqa: E402
-import sparse_kl  # noqa: E402
-import sparse_ksparse  # noqa: E402
-import sparse_l1  # noqa: E402
 
 settings.register_profile("quiet", deadline=None, max_examples=100, derandomize=True, database=None)
 settings.load_profile("quiet")
 
 
 class Method(NamedTuple):
-    """What a script hands to common.main."""
+    """One of the three, and small models of it."""
 
-    cls: type
-    defaults: dict
+    name: str
+
+    @property
+    def cls(self):
+        return methods.CLASSES[self.name]
+
+    @property
+    def defaults(self):
+        return common.default_config(self.cls, self.parser())
+
+    def parser(self):
+        return methods.PARSERS[self.name]()
 
     def config(self, **changes):
         """Hyperparameters of a model that trains in a moment."""
-        small = dict(hidden=64, epochs=2, batch_size=100, seed=0, precision="float32")
-        return {**self.defaults, **small, **({"k": 5} if "k" in self.defaults else {}), **changes}
+        small = dict(hidden=64, epochs=2, batch_size=100, precision="float32")
+        if self.name == "sparse_ksparse":
+            small["k"] = 5
+        return methods.config_of(self.name, **{**small, **changes})
 
     def build(self, **changes):
         return common.build(self.cls, self.config(**changes))
 
     def train(self, data, **changes):
         """(model, Info), trained."""
-        config, model = self.config(**changes), self.build(**changes)
-        history = common.train(model, data, **{key: config[key] for key in common.TRAIN_KEYS})
-        name = common.model_name(self.cls, self.defaults, config)
-        return model.requires_grad_(False), common.Info(name, config, history)
+        config = self.config(**changes)
+        model, history = methods.train(self.cls, config, data)
+        return model, common.Info(common.model_name(self.cls, self.defaults, config), config, history)
 
 
-METHODS = {
-    "sparse_l1": Method(sparse_l1.SparseL1, sparse_l1.DEFAULTS),
-    "sparse_kl": Method(sparse_kl.SparseKL, sparse_kl.DEFAULTS),
-    "sparse_ksparse": Method(sparse_ksparse.KSparse, sparse_ksparse.DEFAULTS),
-}
-CLASSES = [method.cls for method in METHODS.values()]
+METHODS = {name: Method(name) for name in methods.CLASSES}
+CLASSES = list(methods.CLASSES.values())
 
 
-@pytest.fixture
-def start(tmp_path):
-    """start(script, *arguments, before=None): a Running script of the project, or of another folder by its path.
-    `before` is called in its process first."""
-    return lambda script, *arguments, **more: Running(tmp_path, ROOT / script, *arguments, **more)
+def start(script, *arguments, **more):
+    """A script of the project (or of another folder, by its path) in a process of its own."""
+    command = [sys.executable, ROOT / script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
-@pytest.fixture
-def run(start):
-    """run(script, *arguments, before=None): its Result."""
-    return lambda *arguments, **more: start(*arguments, **more).wait()
+def run(script, *arguments, **more):
+    """The same, when it has ended: its returncode, stdout and stderr."""
+    command = [sys.executable, ROOT / script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+
+
+def environment(**changes):
+    """This process's environment variables, with some changed, or removed where they are None."""
+    return {key: value for key, value in {**os.environ, **changes}.items() if value is not None}
 
 
 @pytest.fixture
@@ -85,7 +95,7 @@ def data():
 @pytest.fixture(scope="session")
 def small(data):
     """The first 600 training and 199 test images: an odd number has one median."""
-    return common.Data(*(part[:count] for part, count in zip(data, (600, 600, 199, 199), strict=True)))
+    return common.Data(data.train_images[:600], data.train_labels[:600], data.test_images[:199], data.test_labels[:199])
 
 
 @pytest.fixture(scope="session", params=METHODS)
@@ -102,19 +112,20 @@ def trained(method, small):
 
 @pytest.fixture(scope="session")
 def tiny(small):
-    """tiny(name): (model, Info) of a method, with four units."""
-    made = {
-        name: method.train(small, hidden=4, epochs=1, batch_size=600, **({"k": 2} if "k" in method.defaults else {}))
-        for name, method in METHODS.items()
+    """(model, Info) of each method, by its name, with four units."""
+    shape = dict(hidden=4, epochs=1, batch_size=600)
+    return {
+        "sparse_l1": METHODS["sparse_l1"].train(small, **shape),
+        "sparse_kl": METHODS["sparse_kl"].train(small, **shape),
+        "sparse_ksparse": METHODS["sparse_ksparse"].train(small, k=2, **shape),
     }
-    return made.__getitem__
 
 
 @pytest.fixture
 def room(tiny, tmp_path):
     """A folder with weights in it: l1.pt, kl.pt and ksparse.pt."""
-    for name in METHODS:
-        common.save_checkpoint(tmp_path / f"{name.removeprefix('sparse_')}.pt", *tiny(name))
+    for name, (model, info) in tiny.items():
+        common.save_checkpoint(tmp_path / f"{name.removeprefix('sparse_')}.pt", model, info)
     return tmp_path
 
 

@@ -137,7 +137,7 @@ def test_a_plain_state_dict_is_told_as_such(path):
 def test_weights_of_an_earlier_version_are_told_as_such(path):
     """They had a dictionary and a decoder_bias instead of a decoder."""
     rewrite(path, lambda content: content["weights"].update(decoder_bias=content["weights"].pop("decoder.bias")))
-    refused(path, "is of an earlier version of this program: move it, and train anew")
+    refused(path, "is of an earlier version of this program.*: restore it, or move it and train anew")
 
 
 def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
@@ -168,16 +168,11 @@ FAULTS = {
     "a loss that is not finite": lambda content: content["history"].update(test_loss=[float("nan")]),
     "a loss that is text": lambda content: content["history"].update(test_loss=["x"]),
     "losses that are not a list": lambda content: content["history"].update(train_loss={0.5: "x"}),
-    **{
-        f"{key} = {value!r}": lambda content, key=key, value=value: content["config"].update({key: value})
-        for key, values in {
-            "lr": (-1.0, 0, "0.1", None, float("nan")),
-            "hidden": (-1, 0, 32_769, "64", None, 1.5, float("nan")),
-            "epochs": (0, 2, 10**12, [1]),
-            "l1_weight": (-1.0, "x", float("inf")),
-        }.items()
-        for value in values
-    },
+    "a hyperparameter out of its range": lambda content: content["config"].update(l1_weight=-1.0),
+    "one of the training out of its range": lambda content: content["config"].update(lr=0),
+    "a hyperparameter that is text": lambda content: content["config"].update(hidden="64"),
+    "a hyperparameter that is nothing": lambda content: content["config"].update(lr=None),
+    "other epochs than it has losses": lambda content: content["config"].update(epochs=2),
 }
 
 
@@ -262,7 +257,7 @@ def mutations(content, count, seed):
 
 def test_fuzz(tiny, room):
     """Every mutant either loads the very same model or ends in the one clear error."""
-    model, info = tiny("sparse_ksparse")
+    model, info = tiny["sparse_ksparse"]
     path, loaded = room / "ksparse.pt", 0
     for number, mutant in enumerate(mutations(path.read_bytes(), 2400, seed=1)):
         path.write_bytes(mutant)

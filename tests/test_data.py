@@ -96,12 +96,6 @@ def test_orders_differ_between_epochs_and_repeat_with_the_seed(small):
     assert not torch.equal(first, second) and torch.equal(first, again)
 
 
-def test_the_floor_is_the_entropy_of_the_pixels(data):
-    x = common.to_float(data.test_images[:500]).double()
-    by_definition = torch.nn.functional.binary_cross_entropy(x, x).item()
-    assert common.pixel_entropy(data.test_images[:500]) == pytest.approx(by_definition, abs=1e-9)
-
-
 def test_to_float_makes_a_tensor_of_its_own(small):
     before = small.test_images.clone()
     images = common.to_float(small.test_images)

@@ -20,7 +20,7 @@ class Defined:
     def __init__(self, model, small):
         self.model, self.images, self.labels = model, double(small.test_images) / 255, small.test_labels.numpy()
         self.code, self.dictionary = double(model.encode(common.to_float(small.test_images))), double(model.dictionary)
-        self.rest = np.median(self.code, axis=0)
+        self.median_code = np.median(self.code, axis=0)
         self.norms = np.sqrt((self.dictionary**2).sum(axis=1))
         self.active = self.code > {"sparse_l1": 0, "sparse_kl": 0.5, "sparse_ksparse": 0}[model.name]
 
@@ -29,9 +29,9 @@ class Defined:
         return output.clip(0, 1) if self.model.name == "sparse_ksparse" else 1 / (1 + np.exp(-output))
 
     def kept(self, n):
-        code = np.tile(self.rest, (len(self.code), 1))
+        code = np.tile(self.median_code, (len(self.code), 1))
         for image, row in enumerate(self.code):
-            for unit in sorted(range(len(row)), key=lambda j: -abs(row[j] - self.rest[j]) * self.norms[j])[:n]:
+            for unit in sorted(range(len(row)), key=lambda j: -abs(row[j] - self.median_code[j]) * self.norms[j])[:n]:
                 code[image, unit] = row[unit]
         return ((self.drawn(code) - self.images) ** 2).mean()
 
@@ -93,7 +93,7 @@ def test_kept(judged):
 
 def test_units(judged):
     defined, report = judged
-    assert double(report.rest) == pytest.approx(defined.rest, rel=1e-5, abs=1e-7)
+    assert double(report.median_code) == pytest.approx(defined.median_code, rel=1e-5, abs=1e-7)
     assert report.active == pytest.approx(defined.active.sum(axis=1).mean(), rel=1e-6)
     assert report.dead == (~defined.active.any(axis=0)).sum()
     assert report.idle == defined.idle()
@@ -121,9 +121,10 @@ def test_keep_strongest_keeps_the_n_largest_contributions(seed, units, n):
     generator = torch.Generator().manual_seed(seed)
     model = METHODS["sparse_kl"].build(hidden=units).requires_grad_(False)
     model.dictionary.normal_(generator=generator)
-    code, rest = torch.rand(4, units, generator=generator), torch.rand(units, generator=generator)
-    kept = common.keep_strongest(model, code, rest, n)
-    left, contributions = kept == code, (code - rest).abs() * model.dictionary.norm(dim=1)
-    assert (left.sum(dim=1) == min(n, units)).all() and torch.equal(kept[~left], rest.expand_as(code)[~left])
+    code, median_code = torch.rand(4, units, generator=generator), torch.rand(units, generator=generator)
+    kept = common.keep_strongest(model, code, median_code, n)
+    left, contributions = kept == code, (code - median_code).abs() * model.dictionary.norm(dim=1)
+    assert (left.sum(dim=1) == min(n, units)).all()
+    assert torch.equal(kept[~left], median_code.expand_as(code)[~left])
     for row, mask in zip(contributions, left, strict=True):
         assert n >= units or row[mask].min() >= row[~mask].max()

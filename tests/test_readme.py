@@ -3,18 +3,16 @@
 import re
 import sys
 
+import probe
 import pytest
+import sparsity
 from conftest import METHODS, ROOT
+from methods import SHIPPED
 
 import common
 
-sys.path.insert(0, str(ROOT / "tests" / "studies"))
-
-import probe  # noqa: E402
-import sparsity  # noqa: E402
-
 README = (ROOT / "README.md").read_text()
-ROWS = {name: f"k-sparse, k = {name.split('_k')[-1]}" for name in sparsity.SHIPPED}
+ROWS = {name: f"k-sparse, k = {name.split('_k')[-1]}" for name in SHIPPED}
 ROWS |= {"sparse_l1": "L1", "sparse_kl": "KL"}
 
 
@@ -38,7 +36,7 @@ def agrees(printed, measured):
     return abs(float(printed) - measured) <= 1.01 * 10**-decimals
 
 
-@pytest.fixture(scope="module", params=sparsity.SHIPPED)
+@pytest.fixture(scope="module", params=SHIPPED)
 def shipped(request, data):
     model, info = common.load_pretrained(request.param)
     return model, info, common.evaluate(model, data.test_images, data.test_labels), data
@@ -104,7 +102,7 @@ def test_more_units_reconstruct_better(data):
 def test_hyperparameters_table():
     for name, column in (("sparse_l1", "L1"), ("sparse_kl", "KL"), ("sparse_ksparse", "k-sparse")):
         for key, value in METHODS[name].defaults.items():
-            if key != "seed":
+            if key not in ("seed", "precision"):
                 option = "--" + key.replace("_", "-")
                 line = next(line for line in README.split("\n") if line.startswith(f"| `{option}`"))
                 cells = dict(zip(("L1", "KL", "k-sparse"), line.strip("|").split("|")[1:], strict=True))

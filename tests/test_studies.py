@@ -1,18 +1,13 @@
 """The studies: the linear probe, and the curves of how few units carry the picture."""
 
-import sys
-
 import numpy as np
+import probe
 import pytest
+import sparsity
 import torch
-from conftest import METHODS, ROOT
+from conftest import METHODS
 
 import common
-
-sys.path.insert(0, str(ROOT / "tests" / "studies"))
-
-import probe  # noqa: E402
-import sparsity  # noqa: E402
 
 
 def readable(n, generator):

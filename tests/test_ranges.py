@@ -1,0 +1,65 @@
+"""Every hyperparameter has a range, and what is out of it is said in one line, in Python and on the command line."""
+
+import math
+
+import numpy as np
+import pytest
+from conftest import METHODS
+
+import common
+
+HYPERPARAMETERS = [
+    ("sparse_l1", "l1_weight", "at least 0", (-0.1, math.nan, math.inf)),
+    ("sparse_kl", "rho", "above 0 and below 1", (0, 1, 2, math.nan)),
+    ("sparse_kl", "beta", "at least 0", (-1, math.nan, math.inf)),
+    ("sparse_ksparse", "k", "a whole number from 1 to hidden = 64", (0, 65, 2.5)),
+    ("sparse_ksparse", "l1_weight", "at least 0", (-0.1, math.nan)),
+    ("sparse_l1", "hidden", "a whole number from 1 to 32768", (0, -1, 10**10, 64.0)),
+]
+TRAINING = [
+    ("sparse_l1", "epochs", "a whole number of at least 1", (0, -1, 2.5)),
+    ("sparse_l1", "batch_size", "a whole number from 1 to 60000", (0, 60_001, 10.0)),
+    ("sparse_l1", "lr", "above 0", (0, -1.0, math.nan, math.inf)),
+    ("sparse_l1", "weight_decay", "at least 0", (-1e-9, math.nan, math.inf)),
+    ("sparse_l1", "tie", "at least 0", (-1e-9, math.nan, math.inf)),
+    ("sparse_l1", "seed", "a whole number of at least 0", (-1, 2**64, 0.5)),
+    ("sparse_l1", "precision", "float32 or bfloat16", ("half", None)),
+]
+
+
+def one_by_one(table):
+    return [(name, key, rule, value) for name, key, rule, values in table for value in values]
+
+
+@pytest.mark.parametrize(("name", "key", "rule", "value"), one_by_one(HYPERPARAMETERS))
+def test_of_a_model(name, key, rule, value):
+    with pytest.raises(ValueError, match=f"^{key} has to be {rule}, not {value}$"):
+        METHODS[name].build(**{key: value})
+
+
+@pytest.mark.parametrize(("name", "key", "rule", "value"), one_by_one(TRAINING))
+def test_of_a_training(name, key, rule, value):
+    with pytest.raises(ValueError, match=f"^{key} has to be {rule}, not {value}$"):
+        common.training_of(METHODS[name].config(**{key: value}))
+
+
+@pytest.mark.parametrize(("name", "key", "rule", "value"), one_by_one(HYPERPARAMETERS + TRAINING))
+def test_on_the_command_line(name, key, rule, value, capsys):
+    method, option = METHODS[name], "--" + key.replace("_", "-")
+    with pytest.raises(SystemExit) as end:
+        common.parse_arguments(method.cls, method.parser(), ["--hidden=64", f"{option}={value}"])
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and out == "" and err.count("\n") == 1
+    by_type = isinstance(value, float) and key in ("k", "hidden", "epochs", "batch_size", "seed")
+    words = f"{key} has to be {rule}, not "
+    if by_type or key == "precision":  # argparse's own words
+        words = f"argument {option}: invalid"
+    assert words in err
+
+
+def test_numpy_numbers_are_numbers():
+    training = common.training_of(
+        METHODS["sparse_l1"].config(epochs=np.int64(1), batch_size=np.int64(3), lr=np.float32(1))
+    )
+    assert (training.epochs, training.batch_size, training.lr) == (1, 3, 1)
+    assert METHODS["sparse_ksparse"].build(hidden=np.int64(8), k=np.int32(2)).k == 2
