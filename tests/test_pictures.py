@@ -1,0 +1,158 @@
+"""Pictures show what they say: their PNG files, read back pixel for pixel."""
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from conftest import METHODS
+from matplotlib.image import imread
+
+import common
+
+
+@pytest.fixture(scope="module")
+def drawn(method, data):
+    """A model of each method in turn, the ten digits it was given, its report and its figures by kind. Its unit 2 is
+    dead, and all units draw something of their own."""
+    model, info = method.train(common.Data(*(part[:600] for part in data)))
+    info = info._replace(name="a-model_of-mine")
+    model.encoder.weight[2], model.encoder.bias[2] = 0, -10
+    report = common.evaluate(model, data.test_images[:199], data.test_labels[:199])
+    train_digits = common.first_images(data.train_images, data.train_labels)
+    test_digits = common.first_images(data.test_images, data.test_labels)
+    figures = common.draw_pictures(model, info, report, train_digits, test_digits)
+    return model, info, report, train_digits, test_digits, figures
+
+
+def pixels_of(figure, tmp_path):
+    """The pixels [height, width, 3] in 0 to 255 of the PNG of a figure."""
+    common.save_figure(figure, tmp_path / "x.png")
+    return (255 * imread(tmp_path / "x.png")[:, :, :3]).round().astype(int)
+
+
+def tile(pixels, left, top, row, column, gap, zoom):
+    """One pixel for each of an image's, [28, 28, 3], of a mosaic that begins `left`, `top` of the PNG."""
+    side = 28 * zoom + gap
+    y, x = top + gap + row * side, left + gap + column * side
+    return pixels[y : y + 28 * zoom : zoom, x : x + 28 * zoom : zoom]
+
+
+def colours(values, name):
+    """What a colour map makes of values in [0, 1], [784] or less, as pixels."""
+    return (255 * matplotlib.colormaps[name](np.asarray(values).reshape(28, 28))[:, :, :3]).round().astype(int)
+
+
+def same(one, other):
+    return np.abs(one - other).max() <= 2  # a rounding apart
+
+
+def test_every_picture_says_whose_it_is(drawn):
+    *_, figures = drawn
+    assert sorted(figures) == ["codes", "features", "loss", "parts", "test", "train"]
+    for kind, figure in figures.items():
+        titles = [text.get_text() for text in figure.texts] + [axes.get_title() for axes in figure.axes]
+        assert any(title.startswith("a-model_of-mine") for title in titles), kind
+
+
+@pytest.mark.parametrize("kind", ["test", "train"])
+def test_each_digit_stands_above_its_reconstruction(drawn, tmp_path, kind):
+    model, _, _, train_digits, test_digits, figures = drawn
+    digits = test_digits if kind == "test" else train_digits
+    pixels, outputs = pixels_of(figures[kind], tmp_path), model(digits)[0]
+    for column in range(10):
+        assert same(tile(pixels, 102, 44, 0, column, 4, 2), colours(digits[column], "gray_r"))
+        assert same(tile(pixels, 102, 44, 1, column, 4, 2), colours(outputs[column], "gray_r"))
+    labels = {text.get_text(): text.get_position()[1] for text in figures[kind].axes[0].texts}
+    assert labels["input"] < labels["output"] < 120  # y grows downwards
+
+
+def test_the_ten_digits_are_0_to_9(data):
+    """Each is the first of its kind."""
+    digits = common.first_images(data.test_images, data.test_labels)
+    for digit in range(10):
+        first = next(i for i, label in enumerate(data.test_labels.tolist()) if label == digit)
+        assert torch.equal(digits[digit], common.to_float(data.test_images[first : first + 1])[0])
+
+
+def test_rows_of_a_comparison_stand_in_their_order(drawn, tmp_path):
+    *_, digits, _ = drawn
+    rows = [("input", digits), ("k = 5", digits.flip(0)), ("k = 25", 1 - digits)]
+    pixels = pixels_of(common.plot_rows(rows, "three rows"), tmp_path)
+    for row, (_, images) in enumerate(rows):
+        for column in (0, 9):
+            assert same(tile(pixels, 102, 44, row, column, 4, 2), colours(images[column], "gray_r"))
+
+
+def test_features_are_the_dictionary_the_most_active_first(drawn, tmp_path):
+    model, _, report, *_, figures = drawn
+    pixels = pixels_of(figures["features"], tmp_path)
+    units = sorted(range(64), key=lambda unit: -report.frequency[unit])  # a stable order
+    limit = np.quantile(model.dictionary[units].abs().flatten()[::5].numpy(), 0.998)
+    for place, unit in enumerate(units):
+        if report.frequency[unit] > 0:
+            shown = tile(pixels, 12, 44, place // 32, place % 32, 1, 1)
+            assert same(shown, colours(model.dictionary[unit] / (2 * limit) + 0.5, "RdBu_r")), unit
+
+
+def test_a_dead_unit_is_crossed_out(drawn, tmp_path):
+    _, _, report, *_, figures = drawn
+    pixels, dead = pixels_of(figures["features"], tmp_path), int((report.frequency == 0).sum())
+    assert dead >= 1 and len(figures["features"].axes[0].lines) == 2 * dead
+    last = tile(pixels, 12, 44, 63 // 32, 63 % 32, 1, 1)  # the rarest is the last
+    diagonal, other = last[range(28), range(28)], last[range(28), range(27, -1, -1)]
+    assert diagonal.max(axis=1).mean() < 100 and other.max(axis=1).mean() < 100  # dark
+
+
+def test_codes_show_the_share_of_each_digit(drawn, tmp_path):
+    _, _, report, *_, figures = drawn
+    pixels, shares = pixels_of(figures["codes"], tmp_path), report.digits.numpy()
+    lit = [unit for unit in range(64) if shares[:, unit].max() > 0]
+    order = sorted(lit, key=lambda unit: (shares[:, unit].argmax(), -shares[:, unit].max()))
+    for column, unit in enumerate(order):
+        for digit in range(10):
+            shown = pixels[44 + digit * 24 + 12, 42 + column * 15 + 7]
+            expected = matplotlib.colormaps["magma_r"](shares[digit, unit] / shares.max())[:3]
+            assert np.abs(shown - 255 * np.array(expected)).max() <= 2, (digit, unit)
+
+
+def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
+    model, _, report, _, digits, figures = drawn
+    pixels, (reconstruction, code) = pixels_of(figures["parts"], tmp_path), model(digits)
+    added = (code - report.median_code)[..., None] * model.dictionary  # [10, 64, 784]
+    numbers = {text.get_position(): int(text.get_text()) for text in figures["parts"].axes[0].texts}
+    n = len(numbers) // 10
+    shown = [[numbers[(column + 2.5) * 70 + 7, row * 70 + 12] for column in range(n)] for row in range(10)]
+    limit = max(added[row, shown[row]].abs().max() for row in range(10)) / 2
+    for row in range(10):
+        strength = added[row].norm(dim=1)
+        assert strength[shown[row]].tolist() == pytest.approx(strength.topk(n).values.tolist(), rel=1e-4)
+        assert same(tile(pixels, 12, 44, row, 0, 14, 2), colours(digits[row], "gray_r"))
+        assert same(tile(pixels, 12, 44, row, 1, 14, 2), colours(reconstruction[row], "gray_r"))
+        for column, unit in enumerate(shown[row]):
+            tinted = colours(added[row, unit] / (2 * limit) + 0.5, "RdBu_r")
+            assert same(tile(pixels, 12, 44, row, column + 2, 14, 2), tinted), (row, unit)
+        total = added[row, shown[row]].sum(dim=0)
+        assert same(tile(pixels, 12, 44, row, n + 2, 14, 2), colours(total / (2 * limit) + 0.5, "RdBu_r"))
+
+
+def test_the_loss_graph_has_the_losses(drawn):
+    model, info, report, *_, figures = drawn
+    axes = figures["loss"].axes[0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert lines["train, with penalty (while learning)"] == info.history.train_loss
+    assert lines["train, reconstruction (while learning)"] == info.history.train_reconstruction
+    assert lines["test, reconstruction"] == info.history.test_loss
+    floors = [label for label in lines if label.startswith("floor")]
+    assert len(floors) == (1 if model.loss_name == "BCE" else 0)
+    assert model.loss_name in axes.get_ylabel()
+
+
+def test_pictures_of_an_extreme_model(data):
+    """One unit, and one that is always at rest."""
+    images = common.first_images(data.test_images, data.test_labels)
+    model = METHODS["sparse_l1"].build(hidden=1).requires_grad_(False).eval()
+    model.encoder.bias.fill_(-100.0)
+    history = common.History([0.1], [0.1], [0.1])
+    info = common.Info("one", METHODS["sparse_l1"].config(hidden=1, epochs=1), history)
+    report = common.evaluate(model, data.test_images[:99], data.test_labels[:99])
+    assert len(common.draw_pictures(model, info, report, images, images)) == 6
