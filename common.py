@@ -8,7 +8,7 @@
 6. pictures      losses, reconstructions, dictionary, codes, parts
 7. explore.html  the weights as the page wants them
 8. command line  the options are the model, and name its files
-9. foundations   errors, files and words that all of the above use
+9. foundations   the errors, files and printed lines of all of the above
 
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
@@ -58,8 +58,8 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
 
     Args:
         data_dir: a folder. An archive that is missing or damaged there is downloaded.
-        train_count: how many of the training images to read, from the first on. A view needs ten of them, and
-            torchvision's MNIST would read all 60,000 and unpack them into the folder.
+        train_count: how many of the training images to read, from the first on. To look at a trained model takes a
+            few, and torchvision's MNIST would read all 60,000 and unpack them into the folder.
 
     Raises:
         UserError: an archive cannot be downloaded or written, or `train_count` is not from 0 to 60000.
@@ -88,14 +88,14 @@ def load_archive(path, shape, count):
 
 
 def read_archive(path, shape, count):
-    """The first `count` entries of an archive of bytes of this shape, a tensor [count, *shape[1:]] of uint8. When all
-    are read, gzip has verified its checksum. Raises OSError, EOFError, ValueError or zlib.error when the file is not
-    there or not such an archive."""
+    """The first `count` entries of an archive of bytes of this shape, a tensor [count, *shape[1:]] of uint8. Raises
+    OSError, EOFError, ValueError or zlib.error when the file is not there or not such an archive."""
     with gzip.open(path) as file:
         header = np.frombuffer(file.read(4 + 4 * len(shape)), dtype=">i4").tolist()
         content = bytearray(file.read(count * math.prod(shape[1:])))
-        too_long = count == shape[0] and file.read(1)
-    if header != [0x800 + len(shape), *shape] or too_long:
+        if count == shape[0] and file.read(1):  # at the end of the file, reading on makes gzip verify its checksum
+            raise ValueError("the archive is too long")
+    if header != [0x800 + len(shape), *shape]:
         raise ValueError("something else is in the archive")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(count, *shape[1:]))
 
@@ -125,9 +125,10 @@ def to_float(images):
 
 
 def batches(images, batch_size, generator=None):
-    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, the last with what is left over; in a new
-    order drawn from a torch.Generator, or without one in their own. Each batch is one gather from bytes in memory: a
-    DataLoader, which decodes every image again in every epoch, takes longer than the training."""
+    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, the last with what is left over: in a new
+    order that is drawn from `generator`, a torch.Generator, or without one in the order that they have. Each batch is
+    one gather from bytes in memory: a DataLoader, which decodes every image again in every epoch, takes longer than the
+    training."""
     if generator is None:
         return map(to_float, images.split(batch_size))
     order = torch.randperm(len(images), generator=generator).to(images.device)
@@ -135,7 +136,8 @@ def batches(images, batch_size, generator=None):
 
 
 def first_images(images, labels):
-    """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU."""
+    """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU. Among the first 100 of
+    MNIST's training images, and of its test images, there is one of each."""
     _, first = np.unique(labels, return_index=True)
     return to_float(images[first])
 
@@ -158,6 +160,8 @@ class Autoencoder(nn.Module):
         loss(output, code, images)   two scalars: the reconstruction's loss, a mean over pixels, and the penalty
         after_step(progress)         constraints and schedules, after each step and once before the first, when this
                                      part of the training lies behind, in [0, 1]; by default nothing
+
+    (`initialise` and `after_step` run without gradients).
     """
 
     name = None  # of the method, its script and its files: "sparse_l1"
@@ -186,7 +190,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, images):
         """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else (but does not look in
-        training, where it costs time, nor at values while torch compiles or maps)."""
+        training, where it costs time, nor at values inside of torch.compile and torch.vmap)."""
         if not self.training:
             require_images(images, self.encoder.weight.dtype)
         return self.activation(self.encoder(images - self.mean_image))
@@ -224,7 +228,8 @@ class CrossEntropy(torch.autograd.Function):
     def forward(context, output, images):
         p = output.sigmoid()
         context.save_for_backward(p, images)
-        # log(1 + exp(-|output|)) is -log(max(p, 1 - p)), which is exact where p rounds to 0 or 1.
+        # The cross-entropy of a logit o is relu(o) - o·x + log(1 + exp(-|o|)). The logarithm is -log(max(p, 1 - p)),
+        # which is exact where p rounds to 0 or 1.
         return (F.relu(output) - output * images - torch.maximum(p, 1 - p).log_()).mean()
 
     @staticmethod
@@ -260,8 +265,8 @@ class Training:
 
     def __post_init__(self):
         require(is_whole(self.epochs, 1, math.inf), f"epochs has to be a whole number of at least 1, not {self.epochs}")
-        advice = f"batch_size has to be a whole number from 1 to 60000, not {self.batch_size}"
-        require(is_whole(self.batch_size, 1, 60_000), advice)
+        fault = f"batch_size has to be a whole number from 1 to 60000, not {self.batch_size}"
+        require(is_whole(self.batch_size, 1, 60_000), fault)
         require(0 < self.lr < math.inf, f"lr has to be above 0, not {self.lr}")
         require(0 <= self.weight_decay < math.inf, f"weight_decay has to be at least 0, not {self.weight_decay}")
         require(0 <= self.tie < math.inf, f"tie has to be at least 0, not {self.tie}")
@@ -277,7 +282,7 @@ TRAINING_OPTIONS = tuple(field.name for field in dataclasses.fields(Training))
 class History(NamedTuple):
     """One number per epoch. Losses are means over all images of the set, not over batches."""
 
-    train_loss: list  # reconstruction loss and penalty, averaged while the weights moved
+    train_loss: list  # reconstruction loss + penalty, averaged while the weights moved
     train_reconstruction: list  # the reconstruction loss alone
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch
 
@@ -307,34 +312,47 @@ def train(model, data, training, label="training"):
     order = torch.Generator().manual_seed(training.seed)
     set_start(model, data.train_images)
     optimizer = make_optimizer(model, training)
-    steps = training.epochs * math.ceil(len(data.train_images) / training.batch_size)
-    schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / steps) / COOL_DOWN))
+    total_steps = training.epochs * math.ceil(len(data.train_images) / training.batch_size)
+    schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / total_steps) / COOL_DOWN))
 
+    model.eval()
     untrained_loss = mean_loss(model, data.test_images, training.precision)
     history = History([], [], [])
     with tqdm(total=training.epochs, desc=label, unit="epoch", disable=None) as bar:  # None: in a terminal only
-        for epoch in range(1, training.epochs + 1):
+        for _ in range(training.epochs):
             minibatches = batches(data.train_images, training.batch_size, order)
-            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, schedule, steps, training)
+            model.train()
+            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, schedule, total_steps, training)
+            model.eval()
             test_loss = mean_loss(model, data.test_images, training.precision)
             history.train_loss.append(loss)
             history.train_reconstruction.append(reconstruction_loss)
             history.test_loss.append(test_loss)
-
-            # Far worse than before training is as lost as NaN: BCE on logits stays finite for long.
-            finite = math.isfinite(loss) and math.isfinite(reconstruction_loss) and math.isfinite(test_loss)
-            sound = finite and max(reconstruction_loss, test_loss) <= 100 * untrained_loss
-            losses = f"train {loss:.4g}, test loss {test_loss:.4g}"
-            advice = f"no weights were written; try a smaller --lr than {training.lr:g}"
-            require(sound, f"training diverged in epoch {epoch} of {training.epochs}: {losses}; {advice}")
-
-            progress = f"train loss {loss:.5f}, test loss {test_loss:.5f}"
-            bar.set_postfix_str(progress, refresh=False)
-            bar.update()
-            twentieth = epoch % math.ceil(training.epochs / 20) == 0
-            if bar.disable and (twentieth or epoch == training.epochs):
-                print_line(f"{label}: epoch {epoch}/{training.epochs}, {progress}")
+            require_not_diverged(history, untrained_loss, training)
+            show_progress(bar, label, history, training)
     return history
+
+
+def require_not_diverged(history, untrained_loss, training):
+    """Raise UserError when a loss of the last epoch is lost: NaN, infinite, or far worse than before the training (BCE
+    on logits stays finite for long). The loss with penalty may be large."""
+    loss, reconstruction_loss, test_loss = (losses[-1] for losses in history)
+    finite = math.isfinite(loss) and math.isfinite(reconstruction_loss) and math.isfinite(test_loss)
+    sound = finite and max(reconstruction_loss, test_loss) <= 100 * untrained_loss
+    where = f"in epoch {len(history.train_loss)} of {training.epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
+    advice = f"no weights were written; try a smaller --lr than {training.lr:g}"
+    require(sound, f"training diverged {where}; {advice}")
+
+
+def show_progress(bar, label, history, training):
+    """Move tqdm's bar by an epoch; where there is no terminal for it, print twenty lines during a training."""
+    epoch = len(history.train_loss)
+    losses = f"train loss {history.train_loss[-1]:.5f}, test loss {history.test_loss[-1]:.5f}"
+    bar.set_postfix_str(losses, refresh=False)
+    bar.update()
+    is_twentieth = epoch % math.ceil(training.epochs / 20) == 0
+    if bar.disable and (is_twentieth or epoch == training.epochs):
+        print_line(f"{label}: epoch {epoch}/{training.epochs}, {losses}")
 
 
 @torch.no_grad()
@@ -356,10 +374,9 @@ def make_optimizer(model, training):
     return torch.optim.Adam(groups, training.lr, betas=(0.9, model.beta2), fused=fused)
 
 
-def train_epoch(model, minibatches, optimizer, schedule, steps, training):
-    """One pass over minibatches [batch, 784], of a training of so many steps in all. Returns the means over all images
-    of (loss with penalty, reconstruction loss), both while the weights moved."""
-    model.train()
+def train_epoch(model, minibatches, optimizer, schedule, total_steps, training):
+    """One pass over minibatches [batch, 784], in a training that takes `total_steps` of them. Returns (loss with
+    penalty, reconstruction loss), both means over all images while the weights moved."""
     count = 0
     loss_sum = torch.zeros((), device=model.mean_image.device)  # read once per epoch, not once per batch
     reconstruction_sum = torch.zeros_like(loss_sum)
@@ -371,7 +388,8 @@ def train_epoch(model, minibatches, optimizer, schedule, steps, training):
         add_tie_gradient(model, training.tie)
         optimizer.step()
         schedule.step()
-        model.after_step(schedule.last_epoch / steps)
+        with torch.no_grad():
+            model.after_step(schedule.last_epoch / total_steps)  # torch's name for the steps that were taken
         count += len(batch)  # the last batch may be short
         loss_sum += loss.detach() * len(batch)
         reconstruction_sum += reconstruction_loss.detach() * len(batch)
@@ -383,12 +401,12 @@ def add_tie_gradient(model, tie):
     """The soft tie: add to the gradients those of tie · Σ_j ‖w_j - α_j d_j‖², so that a unit looks for what it draws.
 
     Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model has `tie_at_scale_one`, else the
-    factor at which α_j d_j comes closest to w_j (there the sum's slope along α_j is zero). It is a decay of the weights
-    towards each other instead of towards zero and, like Adam's decay, no part of the loss that is reported. Its
-    gradients are written out because autograd takes three times as long: a quarter of a training step of k-sparse.
+    factor at which α_j d_j comes closest to w_j. A small change of that best α_j does not change the sum, so the
+    gradients may take it for a constant. It is a decay of the weights towards each other instead of towards zero and,
+    like Adam's decay, no part of the loss that is reported. Its gradients are written out because autograd takes three
+    times as long: a quarter of a training step of k-sparse.
     """
-    encoder, decoder = model.encoder.weight, model.decoder.weight
-    pictures = decoder.T
+    encoder, decoder, pictures = model.encoder.weight, model.decoder.weight, model.dictionary
     if model.tie_at_scale_one:
         scale = torch.ones(1, 1, device=encoder.device)
     else:
@@ -406,6 +424,13 @@ def losses_of(model, images, precision):
     return model.loss(output.float(), code.float(), images)
 
 
+@torch.no_grad()
+def mean_loss(model, images, precision="float32"):
+    """Mean reconstruction loss, without the penalty, over images [n, 784] uint8, of a model in evaluation mode."""
+    sums = [losses_of(model, batch, precision)[0] * len(batch) for batch in batches(images, 2_000)]
+    return sum(sums).item() / len(images)
+
+
 # 4. Evaluation -------------------------------------------------------------------------------------------
 KEPT = (25, 100)  # numbers of units for which the report says what they alone draw
 
@@ -417,11 +442,11 @@ class Report:
     loss: float  # of the reconstruction, as in training and without the penalty
     floor: float  # the least that loss can be
     mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
-    kept: dict  # from n in KEPT to the MSE when on each image all but n units stay at their median code
+    kept: dict  # {n: MSE when on each image the n units that add most keep their code, and all others their median}
     active: float  # units per image, mean (L0)
     dead: int  # units that are active on no image
     idle: int  # units that draw next to nothing: what they add varies by less than 1 % of the units' mean
-    locality: float  # share of a unit's ink in its 39 strongest pixels, 5 %; median over units; noise has 0.28
+    locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; median; noise has 0.28
     mean_code: float  # over images and units (mean ρ̂ for KL)
     median_code: torch.Tensor  # [hidden], over images: what each unit does on most of them
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
@@ -431,6 +456,7 @@ class Report:
 @torch.no_grad()
 def evaluate(model, images, labels):
     """Report on a model, given test images [n, 784] uint8 and labels [n] on its device."""
+    model.eval()
     code = encode_all(model, images)
     median_code = code.median(dim=0).values
     loss, mse, kept = 0.0, 0.0, dict.fromkeys(KEPT, 0.0)
@@ -444,10 +470,10 @@ def evaluate(model, images, labels):
             kept[n] += weight * F.mse_loss(drawn, batch).item()
 
     frequency = (code > model.active_above).float().mean(dim=0)
-    ink = model.dictionary.square()
-    total_ink = ink.sum(dim=1)
-    strongest_ink = ink.topk(PIXELS // 20).values.sum(dim=1)
-    power = code.var(dim=0) * total_ink
+    energy = model.dictionary.square()  # of each pixel of each unit's picture
+    total_energy = energy.sum(dim=1)
+    strongest_energy = energy.topk(PIXELS // 20).values.sum(dim=1)
+    drawn_variance = code.var(dim=0) * total_energy
     one_hot = F.one_hot(labels, 10).float()
     mean_per_digit = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
     return Report(
@@ -457,21 +483,13 @@ def evaluate(model, images, labels):
         kept=kept,
         active=frequency.sum().item(),
         dead=(frequency == 0).sum().item(),
-        idle=(power < 0.01 * power.mean()).sum().item(),
-        locality=(strongest_ink / total_ink.clamp(min=1e-12)).median().item(),
+        idle=(drawn_variance < 0.01 * drawn_variance.mean()).sum().item(),
+        locality=(strongest_energy / total_energy.clamp(min=1e-12)).median().item(),
         mean_code=code.mean().item(),
         median_code=median_code.cpu(),
         frequency=frequency.cpu(),
         digits=(mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)).cpu(),
     )
-
-
-@torch.no_grad()
-def mean_loss(model, images, precision="float32"):
-    """Mean reconstruction loss, without the penalty, over images [n, 784] uint8; ends the model's training mode."""
-    model.eval()
-    sums = [losses_of(model, batch, precision)[0] * len(batch) for batch in batches(images, 2_000)]
-    return sum(sums).item() / len(images)
 
 
 @torch.no_grad()
@@ -488,7 +506,7 @@ def contributions(model, code, median_code):
 
 def keep_strongest(model, code, median_code, n):
     """The code [batch, hidden] with all but the n units of largest contribution on each image at their median code
-    [hidden]. It needs no threshold, and asks the same of every method: how much of the picture do n units carry?"""
+    [hidden]. It needs no threshold, so it compares all methods: how much of the picture do n units carry?"""
     strength = contributions(model, code, median_code)
     units = strength.topk(min(n, code.shape[1]), sorted=False).indices
     return median_code.expand_as(code).scatter(1, units, code.gather(1, units))
@@ -502,7 +520,7 @@ def pixel_entropy(images):
 
 
 # 5. Checkpoints ------------------------------------------------------------------------------------------
-MAX_CHECKPOINT_BYTES = 1 << 28
+MAX_CHECKPOINT_BYTES = 256 * 2**20
 
 
 class Info(NamedTuple):
@@ -525,12 +543,17 @@ def training_of(config):
 
 
 def save_checkpoint(path, model, info):
-    """Write the weights of a model on the CPU, hyperparameters and history to `path`, as `write_file` does."""
+    """Write the weights of a model, its hyperparameters and history to `path`, as `write_file` does."""
     # A numpy number would be refused when the file is read.
     config = {key: value.item() if isinstance(value, np.generic) else value for key, value in info.config.items()}
-    content = {"method": model.name, "config": config, "history": info.history._asdict()}
+    content = {
+        "method": model.name,
+        "config": config,
+        "history": info.history._asdict(),
+        "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
+    }
     buffer = io.BytesIO()
-    torch.save({**content, "weights": dict(model.state_dict())}, buffer)
+    torch.save(content, buffer)
     write_file(path, buffer.getbuffer(), "--checkpoint")
 
 
@@ -580,14 +603,15 @@ def load_checkpoint(path, *classes):
 
 @contextlib.contextmanager
 def damage_reported(path):
-    """Turn whatever is raised inside into a DamagedCheckpoint: zipfile, pickle and torch raise many kinds of errors on
-    files that were garbled or made by hand. A file that could not be read, or not for want of memory, may be good."""
+    """Turn whatever is raised inside into a DamagedCheckpoint that names the file: what `require` says of it, and the
+    many kinds of errors that zipfile, pickle and torch raise on files that were garbled or made by hand."""
     try:
         yield
-    except (OSError, MemoryError):
+    except (OSError, MemoryError):  # the file itself may be good
         raise
     except Exception as error:
-        why = "".join(filter(str.isprintable, str(error).split("\n")[0]))[:100] or type(error).__name__
+        first_line = str(error).split("\n")[0][:100]
+        why = "".join(filter(str.isprintable, first_line)) or type(error).__name__
         advice = "restore it, or move it and train anew"
         raise DamagedCheckpoint(f"{short_path(path)} is not a good checkpoint ({why}): {advice}") from error
 
@@ -655,17 +679,24 @@ def save_figure(figure, path):
 def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
     """Images, [n, 784] or with colours [n, 784, 4], row by row in one array: each pixel `zoom` screen pixels wide, and
     `gap` screen pixels of the value `between` around each image. (torchvision's make_grid does not zoom.)"""
-    size, side, colours = 28 * zoom, 28 * zoom + gap, images.shape[2:]
-    height, width = math.ceil(len(images) / columns) * side + gap, columns * side + gap
-    tiled = np.full((height, width, *colours), between, "float32")
+    colours = images.shape[2:]
+    rows, pitch = math.ceil(len(images) / columns), 28 * zoom + gap
+    tiled = np.full((rows * pitch + gap, columns * pitch + gap, *colours), between, "float32")
     pixels = np.asarray(images).reshape(-1, 28, 28, *colours).repeat(zoom, axis=1).repeat(zoom, axis=2)
     for index, image in enumerate(pixels):
-        top, left = gap + index // columns * side, gap + index % columns * side
-        tiled[top : top + size, left : left + size] = image
+        left, top = corner(index, columns, gap, zoom)
+        tiled[top : top + 28 * zoom, left : left + 28 * zoom] = image
     return tiled
 
 
-def picture(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
+def corner(index, columns, gap=1, zoom=1):
+    """(left, top) of an image in a mosaic, in screen pixels."""
+    row, column = divmod(index, columns)
+    pitch = 28 * zoom + gap
+    return gap + column * pitch, gap + row * pitch
+
+
+def framed(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
     """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
     axes' unit is one element of the array."""
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
@@ -687,7 +718,7 @@ def plot_loss(model, info, report):
     label = "train, reconstruction (while learning)"
     axes.plot(epochs, history.train_reconstruction, color=INK, marker=marker, label=label)
     axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label="test, reconstruction")
-    if report.floor:
+    if model.loss_name == "BCE":
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.4f}: the pixels' entropy")
     else:
         axes.set_yscale("log")
@@ -704,7 +735,7 @@ def plot_rows(rows, title):
     gap, zoom = 4, 2
     longest = max(len(name) for name, _ in rows)
     tiled = mosaic(torch.cat([images for _, images in rows]), 10, gap, zoom, between=0)
-    figure, axes = picture(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
+    figure, axes = framed(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
     for row, (name, _) in enumerate(rows):
         axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
     return figure
@@ -715,16 +746,17 @@ def plot_features(model, info, report):
     order = report.frequency.argsort(descending=True, stable=True)
     features = model.dictionary[order]
     columns = 32 if len(features) <= 512 else 40
-    # The scale ends where 0.2 % of the pixels are beyond it. Every fifth pixel will do: quantile takes 16 million.
+    # The scale ends where 0.2 % of the pixels are beyond it. torch.quantile refuses more than 16 million: a fifth of
+    # the pixels will do.
     limit = torch.quantile(features.abs().flatten()[::5], 0.998).clamp(min=1e-12).item()
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
     title = f"{info.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
-    figure, axes = picture(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
+    figure, axes = framed(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
     for index, frequency in enumerate(report.frequency[order].tolist()):
         if frequency == 0:  # dead: crossed out
-            x, y = index % columns * 29 + 1, index // columns * 29 + 1
-            axes.plot([x, x + 27], [y, y + 27], color="black", lw=1)
-            axes.plot([x, x + 27], [y + 27, y], color="black", lw=1)
+            left, top = corner(index, columns)
+            axes.plot([left, left + 27], [top, top + 27], color="black", lw=1)
+            axes.plot([left, left + 27], [top + 27, top], color="black", lw=1)
     return figure
 
 
@@ -737,7 +769,7 @@ def plot_codes(info, report):
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
     title = f"{info.name}: which digits each unit fires for"
-    figure, axes = picture(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
+    figure, axes = framed(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
     for digit in range(10):
         axes.text(-8, digit * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
     for edge in np.flatnonzero(np.diff(preferred[order])):
@@ -764,11 +796,10 @@ def plot_parts(model, info, report, images):
     tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
     gap, zoom = 14, 2
     title = f"{info.name}: digit, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
-    figure, axes = picture(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
-    side = 28 * zoom + gap
+    figure, axes = framed(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
     for (row, column), number in np.ndenumerate(units.numpy()):
-        x, y = (column + 2.5) * side + gap / 2, row * side + gap - 2
-        axes.text(x, y, number, size=7, color=QUIET, ha="center")
+        left, top = corner(row * (n + 3) + 2 + column, n + 3, gap, zoom)
+        axes.text(left + 14 * zoom, top - 2, number, size=7, color=QUIET, ha="center")
     return figure
 
 
@@ -840,7 +871,8 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
     parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
 
     model = parser.add_argument_group(
-        "model and training", "They and the method's own above are the model, and name its weights: checkpoints/NAME.pt"
+        "model and training",
+        "These and the method's own options above define the model, and name its weights: checkpoints/NAME.pt",
     )
     model.add_argument(
         "--hidden", type=int, default=hidden, help="number of units in the code, 1 to 32768 (default: %(default)s)"
@@ -896,27 +928,36 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
 
 def main(cls, parser):
     """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # a process may be started without them
-    sys.stderr = sys.stderr or open(os.devnull, "w")
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # a notebook's
-            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+    mend_streams()
     status = 1
     try:
-        return run(cls, parser)
+        run(cls, parser)
+        return
     except UserError as error:
         message = f"error: {error}"
     except OSError as error:
         message = f"error: {short_path(error.filename or 'a file')}: {error.strerror or error}"
     except KeyboardInterrupt:
         message, status = "interrupted: files that were complete stay as they were", 130
-    except (MemoryError, torch.OutOfMemoryError):
-        message = f"error: {OUT_OF_MEMORY}"
-    except RuntimeError as error:
-        if "you tried to allocate" not in str(error):  # torch's words for it on the CPU
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        message = f"error: {OUT_OF_MEMORY}"
+        message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
     parser.exit(status, f"{parser.prog}: {' '.join(message.split())}\n")
+
+
+def mend_streams():
+    """See to it that printing does not end a run."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # a process may be started without streams
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
+            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+
+
+def is_out_of_memory(error):
+    """Whether an error says that there is too little memory; on the CPU torch has only words for it."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "you tried to allocate" in str(error)
 
 
 def run(cls, parser):
@@ -940,14 +981,13 @@ def run(cls, parser):
         model.to(device)
         if not info.history:
             info = info._replace(history=train(model, on_device, training_of(info.config), label=info.name))
-            save_checkpoint(path, model.cpu().requires_grad_(False), info)
-        report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
+            model.requires_grad_(False)
+            save_checkpoint(path, model, info)
+        report = evaluate(model, on_device.test_images, on_device.test_labels)
         print_line(report_text(model, info, report, path))
         model.cpu()
         for kind, figure in draw_pictures(model, info, report, train_digits, test_digits).items():
-            pictures.append(options.output_dir / f"{info.name}_{kind}.png")
-            save_figure(figure, pictures[-1])
-            print_line(f"  {short_path(pictures[-1])}")
+            pictures.append(write_picture(figure, options.output_dir / f"{info.name}_{kind}.png"))
         write_explorer(model, info, report, test_digits, options.output_dir)
         print_line(f"  {short_path(options.output_dir / 'explore.html')}#{quote(info.name)}")
         comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
@@ -955,11 +995,18 @@ def run(cls, parser):
     if len(models) > 1:
         values = [given[cls.compared] for given in requests]
         name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
-        pictures.append(options.output_dir / f"{name}_comparison.png")
-        save_figure(plot_rows(comparison, f"{cls.name}: test images and their reconstructions"), pictures[-1])
-        print_line(f"comparison\n  {short_path(pictures[-1])}")
+        figure = plot_rows(comparison, f"{cls.name}: test images and their reconstructions")
+        print_line("comparison")
+        pictures.append(write_picture(figure, options.output_dir / f"{name}_comparison.png"))
     if options.show:
         show(pictures)
+
+
+def write_picture(figure, path):
+    """Write a figure as a PNG, and say where; its path."""
+    save_figure(figure, path)
+    print_line(f"  {short_path(path)}")
+    return path
 
 
 def parse_arguments(cls, parser, arguments=None):
@@ -991,7 +1038,7 @@ def default_config(cls, parser):
 
 def model_name(cls, defaults, given):
     """The name of a model's files, from the hyperparameters that were given: the method, and every one that differs
-    from its default. k always does: it is what one asks for. A list of values names a comparison."""
+    from its default; k even at its default, since it is what one asks for. A list of values names a comparison."""
     parts = [cls.name]
     for key, default in defaults.items():
         value = given.get(key, default)
@@ -1010,8 +1057,10 @@ def find_or_prepare(cls, parser, given, options, device):
     if options.checkpoint and not options.train:
         model, info = load_matching(cls, path, given, "leave that option out, name another file")
     elif named_path.is_file() and not options.train:
-        named = {key: value for key, value in {**defaults, **given}.items() if value is not None}
-        model, info = load_matching(cls, path, named, "remove it")
+        expected = {**defaults, **given}  # the name says that what was not given is at its default
+        if expected["precision"] is None:
+            del expected["precision"]
+        model, info = load_matching(cls, named_path, expected, "remove it")
     else:
         if not options.train:
             print_line(f"There are no weights at {short_path(path)}: training them.")
@@ -1064,7 +1113,7 @@ def pick_device(name):
         available.insert(0, "cuda")
     if name == "auto":
         name = available[0]
-    with contextlib.suppress(RuntimeError, AssertionError):
+    with contextlib.suppress(RuntimeError, AssertionError):  # torch's, when there is no cuda:7
         if name.split(":")[0] in available:
             return torch.empty(0, device=name).device
     raise UserError(f"there is no device {name} on this machine for --device: take {' or '.join(available)}")
@@ -1090,7 +1139,7 @@ def report_text(model, info, report, path):
         ("trained with", ", ".join(f"{key} {value}" for key, value in info.config.items())),
         ("train loss", f"{info.history.train_loss[-1]:.4f} {model.loss_name} with penalty, in the last epoch"),
     ]
-    if model.loss_name == "BCE":  # of MSE the next line tells
+    if model.loss_name == "BCE":  # for MSE it is the next line
         above = f"{report.loss - report.floor:.4f} above the floor {report.floor:.4f}"
         lines.append(("test loss", f"{report.loss:.4f} BCE, {above}"))
     kept = " and ".join(f"{error:.4f} from {min(n, hidden)}" for n, error in report.kept.items())
@@ -1113,9 +1162,6 @@ class UserError(ValueError):
 
 class DamagedCheckpoint(UserError):
     """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
-
-
-OUT_OF_MEMORY = "there is not enough memory: try a smaller --hidden or --batch-size"
 
 
 def require(condition, message):

@@ -89,7 +89,7 @@ class KSparse(common.Autoencoder):
         self.training_k = round(start * (self.k / start) ** min(1, 2 * progress))
         # A unit that none of 20,000 images lit is offered to more of them, until one does. It happens at k = 5.
         unlit = self.unlit >= 20_000
-        self.encoder.bias.data[unlit] += 1
+        self.encoder.bias[unlit] += 1
         self.unlit[unlit] = 0
 
 

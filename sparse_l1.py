@@ -50,6 +50,7 @@ class SparseL1(common.Autoencoder):
         self.l1_weight = l1_weight
 
     def initialise(self):
+        # Not randn_like(self.dictionary): a transposed view gets its random numbers in another order.
         self.dictionary.copy_(F.normalize(torch.randn_like(self.encoder.weight)))
         self.encoder.weight.copy_(self.dictionary)
         self.encoder.bias.zero_()
@@ -64,9 +65,8 @@ class SparseL1(common.Autoencoder):
     def loss(self, output, code, images):
         return common.cross_entropy(output, images), l1_penalty(code, self.l1_weight)
 
-    @torch.no_grad()
     def after_step(self, progress):
-        self.decoder.weight.div_(self.decoder.weight.norm(dim=0))  # each unit's picture
+        self.decoder.weight.div_(self.decoder.weight.norm(dim=0))  # each unit's picture has norm 1
 
 
 def option_parser():
