@@ -820,7 +820,7 @@ def show(paths):
 # 7. explore.html -----------------------------------------------------------------------------------------
 def write_explorer(model, info, report, images, folder):
     """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights, two bytes each, its
-    units' digits, and images [10, 784] for the page's buttons. The page itself goes beside it."""
+    units' digits, and images [10, 784] for the page's buttons. A copy of the page goes beside it."""
     encoder_scale, encoder = two_bytes_each(model.encoder.weight)
     dictionary_scale, dictionary = two_bytes_each(model.dictionary)
     content = {
@@ -840,7 +840,7 @@ def write_explorer(model, info, report, images, folder):
         "images": packed((255 * images).round(), "u1"),
     }
     write_file(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
-    page = ROOT / "outputs" / "explore.html"
+    page = ROOT / "outputs" / "shipped" / "explore.html"
     if folder.resolve() != page.parent:
         write_file(folder / page.name, page.read_bytes(), "--output-dir")
 
@@ -1053,7 +1053,6 @@ def find_or_prepare(cls, parser, given, options, device):
     defaults = default_config(cls, parser)
     named_path = checkpoint_path(model_name(cls, defaults, given))
     path = options.checkpoint or named_path
-    require_own_pictures(path, options.output_dir)
     if options.checkpoint and not options.train:
         model, info = load_matching(cls, path, given, "leave that option out, name another file")
     elif named_path.is_file() and not options.train:
@@ -1093,15 +1092,6 @@ def require_replaceable(cls, path, even_if_damaged):
         replaceable = even_if_damaged and isinstance(error, DamagedCheckpoint)
         require(replaceable, f"{fault}: remove it first, or name another file with --checkpoint")
         print_line(f"{error}: it stays until the new weights are complete.")
-
-
-def require_own_pictures(path, output_dir):
-    """Raise UserError when the pictures of the weights at `path` would replace those of weights in checkpoints/."""
-    namesake = checkpoint_path(path.name.removesuffix(".pt")).resolve()
-    is_namesake = path.resolve() == namesake
-    elsewhere = output_dir != ROOT / "outputs"
-    fault = f"{short_path(path)} would draw over the pictures of {short_path(namesake)}"
-    require(is_namesake or elsewhere or not namesake.exists(), f"{fault}: rename it, or see --output-dir")
 
 
 def pick_device(name):

@@ -1,4 +1,4 @@
-"""outputs/explore.html in a real browser, opened from disk, against what Python says of the same images."""
+"""outputs/shipped/explore.html in a real browser, opened from disk, against what Python says of the same images."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import common
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
-OUTPUTS = Path(__file__).resolve().parent.parent / "outputs"
+OUTPUTS = Path(__file__).resolve().parent.parent / "outputs" / "shipped"
 NAMES = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (

@@ -24,9 +24,10 @@ def test_train_then_look(project, script):
     assert first.returncode == 0, first.stderr
     assert "There are no weights at" in first.stdout and "epoch 1/1" in first.stdout
     files = contents(project)
+    assert {path: files[path] for path in given} == given  # what is shipped stays as it is
     made = {path for path in files if path not in given and "__pycache__" not in path}
     pictures = {f"outputs/{name}_{kind}.png" for kind in KINDS}
-    assert made == {f"checkpoints/{name}.pt", f"outputs/{name}.js", *pictures}
+    assert made == {f"checkpoints/{name}.pt", f"outputs/{name}.js", "outputs/explore.html", *pictures}
     assert all(files[picture].startswith(b"\x89PNG") for picture in pictures)
 
     second = run(project / f"{script}.py", *options)
