@@ -13,17 +13,24 @@
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
 
+import sys
+
+# pip installs torch for 3.9 too, and there a training would be lost at its end.
+if sys.version_info < (3, 10):  # noqa: UP036
+    sys.exit(f"error: Python 3.10 or later is needed, and this is {sys.version.split()[0]}")
+
 import argparse
 import base64
 import contextlib
 import dataclasses
+import errno
 import gzip
 import io
 import json
 import math
 import os
-import sys
 import tempfile
+import textwrap
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -32,11 +39,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -57,17 +62,18 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
     """MNIST as Data, from the archives in `data_dir`/MNIST/raw (`data_dir` is what torchvision calls the root).
 
     Args:
-        data_dir: a folder. An archive that is missing or damaged there is downloaded.
+        data_dir: a folder. An archive that is missing there is downloaded; one that is there is never written.
         train_count: how many of the training images to read, from the first on. To look at a trained model takes a
             few, and torchvision's MNIST would read all 60,000 and unpack them into the folder.
 
     Raises:
-        UserError: an archive cannot be downloaded or written, or `train_count` is not from 0 to 60000.
+        UserError: an archive is damaged or another one, or cannot be downloaded or written; or `train_count` is not
+            from 0 to 60000.
     """
     require(
         is_whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}"
     )
-    raw = Path(data_dir) / "MNIST" / "raw"
+    raw = full_path(data_dir) / "MNIST" / "raw"
     return Data(
         train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
         train_labels=load_archive(raw / "train-labels-idx1-ubyte.gz", (60_000,), train_count).long(),
@@ -77,45 +83,55 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
 
 
 def load_archive(path, shape, count):
-    """The first `count` entries of an archive, a tensor of uint8; the archive is downloaded if need be."""
+    """The first `count` entries of an archive, a tensor of uint8; the archive is downloaded if it is missing."""
+    if not os.path.lexists(path):
+        print_line(f"Downloading MNIST: {path.name} is missing in {short_path(path.parent)}")
+        write_file(path, download(path), "--data-dir")
     try:
         return read_archive(path, shape, count)
-    except FileNotFoundError:
-        download_archive(path, "missing")
-    except (gzip.BadGzipFile, EOFError, ValueError, zlib.error):
-        download_archive(path, "damaged")
-    return read_archive(path, shape, count)
+    except (gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
+        fault = f"{short_path(path)} is damaged, or not MNIST's ({first_line(error)})"
+        advice = "restore it with `git checkout data`, move it away to have it downloaded, or see --data-dir"
+        raise UserError(f"{fault}: {advice}") from error
 
 
 def read_archive(path, shape, count):
     """The first `count` entries of an archive of bytes of this shape, a tensor [count, *shape[1:]] of uint8. Raises
     OSError, EOFError, ValueError or zlib.error when the file is not there or not such an archive."""
     with gzip.open(path) as file:
-        header = np.frombuffer(file.read(4 + 4 * len(shape)), dtype=">i4").tolist()
+        header = file.read(4 + 4 * len(shape))
+        if header[:4] != bytes([0, 0, 8, len(shape)]):
+            raise ValueError("its header is another one")
+        found = np.frombuffer(header[4:], dtype=">i4").tolist()
+        if found != list(shape):
+            raise ValueError(f"it says that its shape is {found}, not {list(shape)}")
         content = bytearray(file.read(count * math.prod(shape[1:])))
+        if len(content) < count * math.prod(shape[1:]):
+            raise ValueError("it is too short")
         if count == shape[0] and file.read(1):  # at the end of the file, reading on makes gzip verify its checksum
-            raise ValueError("the archive is too long")
-    if header != [0x800 + len(shape), *shape]:
-        raise ValueError("something else is in the archive")
+            raise ValueError("it is too long")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(count, *shape[1:]))
 
 
-def download_archive(path, fault):
-    """Download one of MNIST's archives to `path` and verify it; UserError when that cannot be done."""
-    print_line(f"Downloading MNIST: {path.name} is {fault} in {short_path(path.parent)}")
-    content = b""
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ImportError, RuntimeError):
+def download(path):
+    """The content of the archive of MNIST that is to lie at `path`, verified; UserError with the reason when it cannot
+    be had."""
+    try:
         from torchvision.datasets import MNIST  # only here: importing it takes as long as torch
         from torchvision.datasets.utils import download_url
 
         for mirror in MNIST.mirrors:
-            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):  # whatever: the next one
-                download_url(mirror + path.name, folder, path.name, dict(MNIST.resources)[path.name])
-                content = (Path(folder) / path.name).read_bytes()
-                break
-    advice = "restore it with `git checkout data`, connect to a network, or see --data-dir"
-    require(content, f"{path.name} is {fault} in {short_path(path.parent)} and cannot be downloaded: {advice}")
-    write_file(path, content, "--data-dir")
+            reason = None
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+                try:
+                    download_url(mirror + path.name, folder, path.name, dict(MNIST.resources)[path.name])
+                    return Path(folder, path.name).read_bytes()
+                except Exception as error:  # whatever it is, the next mirror may do
+                    reason = error
+    except (ImportError, RuntimeError) as error:  # of a torchvision that does not fit to torch
+        reason = error
+    fault = f"{path.name} is missing in {short_path(path.parent)} and cannot be downloaded ({first_line(reason)})"
+    raise UserError(f"{fault}: restore it with `git checkout data`, or see --data-dir")
 
 
 def to_float(images):
@@ -207,18 +223,22 @@ class Autoencoder(nn.Module):
 
 def require_images(images, dtype):
     """Raise UserError unless `images` is what an `Autoencoder` of this type of numbers can encode."""
-    wanted = f"encode wants a tensor [n, 784] of {dtype}, images in [0, 1], 0 being the background, not"
-    require(isinstance(images, torch.Tensor), f"{wanted} a {type(images).__name__}: see torch.as_tensor")
-    require(images.shape[-1:] == (PIXELS,), f"{wanted} {list(images.shape)}: see .view(-1, 784)")
+    wanted = f"encode wants a tensor [n, 784] of {dtype}, images in [0, 1], 0 being the background"
+    require(isinstance(images, torch.Tensor), f"{wanted}, not a {type(images).__name__}: see torch.as_tensor")
+    require(images.shape[-1:] == (PIXELS,), f"{wanted}, not {list(images.shape)}: see .view(-1, 784)")
     advice = "common.to_float for bytes" if images.dtype == torch.uint8 else f".to({dtype})"
-    require(images.dtype == dtype, f"{wanted} {images.dtype}: see {advice}")
+    require(images.dtype == dtype, f"{wanted}, not {images.dtype}: see {advice}")
     if torch.compiler.is_compiling() or not images.numel():
         return
     try:
         low, high = images.min().item(), images.max().item()
     except RuntimeError:  # inside of torch.vmap a tensor has no values to look at
         return
-    require(0 <= low and high <= 1, f"{wanted} values from {low:g} to {high:g}: divide bytes by 255")
+    require(not math.isnan(low), f"{wanted}, and these have NaN in them")
+    require(low >= 0, f"{wanted}, and these go down to {low:g}: was a mean subtracted?")
+    looks_like_bytes = 2 < high <= 255
+    advice = "divide bytes by 255" if looks_like_bytes else "see .clamp(0, 1)"
+    require(high <= 1, f"{wanted}, and these go up to {high:g}: {advice}")
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -273,7 +293,8 @@ class Training:
         require(is_whole(self.seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {self.seed}")
         known = self.precision in ("float32", "bfloat16")
         require(known, f"precision has to be float32 or bfloat16, not {self.precision}")
-        self.batch_size, self.seed = int(self.batch_size), int(self.seed)  # torch does not take numpy's
+        # numpy's whole numbers overflow, and torch does not take them.
+        self.epochs, self.batch_size, self.seed = int(self.epochs), int(self.batch_size), int(self.seed)
 
 
 TRAINING_OPTIONS = tuple(field.name for field in dataclasses.fields(Training))
@@ -307,6 +328,9 @@ def train(model, data, training, label="training"):
     trainable = all(parameter.requires_grad for parameter in model.parameters())
     require(trainable, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
     require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
+    for images in (data.train_images, data.test_images):
+        good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
+        require(good, f"train wants bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
 
     torch.manual_seed(training.seed)
     order = torch.Generator().manual_seed(training.seed)
@@ -577,6 +601,10 @@ def load_checkpoint(path, *classes):
     advice = "give it to load_state_dict of a model that you build"
     is_state_dict = all(isinstance(value, torch.Tensor) for value in content.values())
     require(not is_state_dict, f"{short_path(path)} is {what}: {advice}")
+    is_ours = content.keys() >= {"method", "config", "history", "weights"}
+    require(
+        is_ours, f"{short_path(path)} was written by another program: it holds {', '.join(map(repr, content))[:100]}"
+    )
 
     with damage_reported(path):
         method, config, weights = content["method"], content["config"], content["weights"]
@@ -598,7 +626,7 @@ def load_checkpoint(path, *classes):
         require(all(len(losses) == training.epochs for losses in history), "its history is not of its epochs")
         numbers = [*map(torch.tensor, history), *model.state_dict().values()]
         require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
-    return model.eval().requires_grad_(False), Info(path.name.removesuffix(".pt"), config, history)
+    return model.eval().requires_grad_(False), Info(file_name(path), config, history)
 
 
 @contextlib.contextmanager
@@ -610,10 +638,10 @@ def damage_reported(path):
     except (OSError, MemoryError):  # the file itself may be good
         raise
     except Exception as error:
-        first_line = str(error).split("\n")[0][:100]
-        why = "".join(filter(str.isprintable, first_line)) or type(error).__name__
         advice = "restore it, or move it and train anew"
-        raise DamagedCheckpoint(f"{short_path(path)} is not a good checkpoint ({why}): {advice}") from error
+        raise DamagedCheckpoint(
+            f"{short_path(path)} is not a good checkpoint ({first_line(error)}): {advice}"
+        ) from error
 
 
 def read_untrusted(path):
@@ -639,8 +667,8 @@ def load_pretrained(name):
     import sparse_l1
 
     path = checkpoint_path(str(name).removesuffix(".pt"))
-    if Path(name).is_file() and not path.is_file():
-        path = name
+    if not path.is_file() and full_path(name).is_file():
+        path = full_path(name)
     return load_checkpoint(path, sparse_l1.SparseL1, sparse_kl.SparseKL, sparse_ksparse.KSparse)
 
 
@@ -649,12 +677,37 @@ def checkpoint_path(name):
     return ROOT / "checkpoints" / f"{name}.pt"
 
 
+def file_name(path):
+    """The name that the file of a model's weights gives to its pictures and its page."""
+    return path.name.removesuffix(".pt")
+
+
 # 6. Pictures ---------------------------------------------------------------------------------------------
+# A notebook exports MPLBACKEND to other environments, and matplotlib cannot be imported where that backend is not
+# installed. Only --show needs a backend.
+backend = os.environ.pop("MPLBACKEND", None)
+import matplotlib  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+if backend is not None:
+    os.environ["MPLBACKEND"] = backend
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams["backend"] = backend
+
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
 DPI = 100  # screen pixels per inch
 PARTS = 12  # units shown for each digit
 
 
+@contextlib.contextmanager
+def own_style():
+    """Everything is drawn under matplotlib's own defaults, whatever a matplotlibrc or a style of the user's says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@own_style()
 def draw_pictures(model, info, report, train_digits, test_digits):
     """All pictures of a model on the CPU: a dict from kind to figure. The digits are images [10, 784]."""
     train_rows = [("input", train_digits), ("output", model(train_digits)[0])]
@@ -669,6 +722,7 @@ def draw_pictures(model, info, report, train_digits, test_digits):
     }
 
 
+@own_style()
 def save_figure(figure, path):
     """Write a PNG, the same bytes for the same picture, as `write_file` does."""
     buffer = io.BytesIO()
@@ -699,13 +753,30 @@ def corner(index, columns, gap=1, zoom=1):
 def framed(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
     """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
     axes' unit is one element of the array."""
+    lines = broken(title, pixels.shape[1] + right, size=11)
+    top += 18 * (len(lines) - 1)
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = Figure(figsize=(width / DPI, height / DPI))
     axes = figure.add_axes((left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height))
     axes.imshow(pixels, interpolation="nearest", aspect="auto", **imshow)
     axes.axis("off")
-    figure.text(left / width, 1 - 16 / height, title, size=11, color=INK, va="top")
+    # Names may have a $ in them, which is no formula.
+    figure.text(left / width, 1 - 16 / height, "\n".join(lines), size=11, color=INK, va="top", parse_math=False)
     return figure, axes
+
+
+def broken(title, width, size):
+    """The lines of a title in letters of this size, none of them wider than `width` screen pixels."""
+    figure = Figure(dpi=DPI)
+
+    def is_too_wide(line):
+        return figure.text(0, 0, line, size=size, parse_math=False).get_window_extent().width > width
+
+    lines, most = [title], len(title)
+    while most > 1 and any(is_too_wide(line) for line in lines):
+        most -= 1
+        lines = textwrap.wrap(title, most, break_on_hyphens=False)
+    return lines
 
 
 def plot_loss(model, info, report):
@@ -722,7 +793,8 @@ def plot_loss(model, info, report):
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.4f}: the pixels' entropy")
     else:
         axes.set_yscale("log")
-    axes.set(title=f"{info.name}: losses", xlabel="epoch", ylabel=f"{model.loss_name} of the output, per pixel")
+    axes.set_title("\n".join(broken(f"{info.name}: losses", 680, size=12)), parse_math=False)
+    axes.set(xlabel="epoch", ylabel=f"{model.loss_name} of the output, per pixel")
     axes.set_xlim(1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -730,6 +802,7 @@ def plot_loss(model, info, report):
     return figure
 
 
+@own_style()
 def plot_rows(rows, title):
     """Ten pictures per row, for a list of rows: pairs of a name and images [10, 784] in [0, 1]."""
     gap, zoom = 4, 2
@@ -803,18 +876,22 @@ def plot_parts(model, info, report, images):
     return figure
 
 
+@own_style()
 def show(paths):
     """Open a window for each PNG, when there is a display."""
-    from matplotlib import pyplot  # only here: it picks a window system
+    try:
+        from matplotlib import pyplot  # only here: it picks a window system
 
-    if pyplot.get_backend().lower() == "agg":
-        print_line("There is no display for --show: look at the files above.")
-        return
-    for path in paths:
-        pixels = pyplot.imread(path)
-        height, width = pixels.shape[:2]
-        pyplot.figure(figsize=(width / DPI, height / DPI), dpi=DPI).figimage(pixels)
-    pyplot.show()
+        if pyplot.get_backend().lower() == "agg":
+            print_line("There is no display for --show: look at the files above.")
+            return
+        for path in paths:
+            pixels = pyplot.imread(path)
+            height, width = pixels.shape[:2]
+            pyplot.figure(figsize=(width / DPI, height / DPI), dpi=DPI).figimage(pixels)
+        pyplot.show()
+    except (ImportError, ValueError) as error:  # of a backend that is not installed
+        print_line(f"--show cannot open windows ({first_line(error)}): look at the files above.")
 
 
 # 7. explore.html -----------------------------------------------------------------------------------------
@@ -914,13 +991,20 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     places.add_argument(
-        "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="where MNIST lies (default: data)"
+        "--data-dir", type=full_path, default=ROOT / "data", metavar="DIR", help="where MNIST lies (default: data)"
     )
     places.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="weights elsewhere: look at them, or with --train write them"
+        "--checkpoint",
+        type=full_path,
+        metavar="FILE",
+        help="weights elsewhere: look at them, or with --train write them",
     )
     places.add_argument(
-        "--output-dir", type=Path, default=ROOT / "outputs", metavar="DIR", help="for the pictures (default: outputs)"
+        "--output-dir",
+        type=full_path,
+        default=ROOT / "outputs",
+        metavar="DIR",
+        help="for the pictures (default: outputs)",
     )
     places.add_argument("--show", action="store_true", help="open the pictures in windows too")
     return parser
@@ -964,10 +1048,13 @@ def run(cls, parser):
     """Load or train each model that the command line asks for, report on it, draw it."""
     # Where no image lights a pixel, Adam's averages become subnormal numbers: a quarter more time for an epoch of
     # k-sparse. A thread takes the setting from its parent: so here, before there is any.
+    np.finfo(np.float32), np.finfo(np.float64)  # numpy warns if it first looks for the smallest number after that
     torch.set_flush_denormal(True)
     options, requests = parse_arguments(cls, parser)
     device = pick_device(options.device)
     models = [find_or_prepare(cls, parser, given, options, device) for given in requests]
+    values = [info.config[cls.compared] for _, info, _ in models]
+    comparison_name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
     require_writable(options.output_dir, "--output-dir")  # before the work, not after it
 
     all_trained = all(info.history for _, info, _ in models)
@@ -978,12 +1065,12 @@ def run(cls, parser):
 
     pictures, comparison = [], [("input", test_digits)]
     for model, info, path in models:
-        model.to(device)
         if not info.history:
+            model = build(cls, info.config).to(device)
             info = info._replace(history=train(model, on_device, training_of(info.config), label=info.name))
             model.requires_grad_(False)
             save_checkpoint(path, model, info)
-        report = evaluate(model, on_device.test_images, on_device.test_labels)
+        report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
         print_line(report_text(model, info, report, path))
         model.cpu()
         for kind, figure in draw_pictures(model, info, report, train_digits, test_digits).items():
@@ -993,11 +1080,9 @@ def run(cls, parser):
         comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
 
     if len(models) > 1:
-        values = [given[cls.compared] for given in requests]
-        name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
         figure = plot_rows(comparison, f"{cls.name}: test images and their reconstructions")
         print_line("comparison")
-        pictures.append(write_picture(figure, options.output_dir / f"{name}_comparison.png"))
+        pictures.append(write_picture(figure, options.output_dir / f"{comparison_name}_comparison.png"))
     if options.show:
         show(pictures)
 
@@ -1044,15 +1129,30 @@ def model_name(cls, defaults, given):
         value = given.get(key, default)
         if value != default or key == "k":
             values = value if isinstance(value, list) else [value]
-            parts.append(key.replace("_", "-") + "_".join(str(value).removesuffix(".0") for value in values))
+            numbers = [str(value).removesuffix(".0") for value in values]
+            if len(numbers) > 6:
+                numbers = [numbers[0], "to", numbers[-1], f"{len(numbers)}-values"]
+            parts.append(key.replace("_", "-") + "_".join(numbers))
     return "_".join(parts)
 
 
+def require_good_name(name):
+    """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page
+    and its address."""
+    good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
+    fault = f"{name!r} cannot be the name of pictures and a page"
+    require(good, f"{fault}: take printable characters without \\, and no dot at the start")
+    length = len(name.encode())  # a file's name has up to 255 bytes, ours up to 20 more than the model's
+    require(length <= 200, f"{fault}: it is {length} bytes long, and 200 is the most")
+
+
 def find_or_prepare(cls, parser, given, options, device):
-    """(model, Info, path of its weights) for the hyperparameters that were given: loaded, or yet to be trained."""
+    """(model, Info, path of its weights) for the hyperparameters that were given. The model is None and the Info has no
+    history when it is yet to be trained; what can be found wrong with that is found here, before the work."""
     defaults = default_config(cls, parser)
     named_path = checkpoint_path(model_name(cls, defaults, given))
     path = options.checkpoint or named_path
+    require_good_name(file_name(path))
     if options.checkpoint and not options.train:
         model, info = load_matching(cls, path, given, "leave that option out, name another file")
     elif named_path.is_file() and not options.train:
@@ -1066,7 +1166,7 @@ def find_or_prepare(cls, parser, given, options, device):
         require_replaceable(cls, path, even_if_damaged=path == named_path)
         require_writable(path.parent, "--checkpoint")
         config = {**defaults, "precision": fastest_precision(device), **given}
-        model, info = build(cls, config), Info(path.name.removesuffix(".pt"), config, history=None)
+        model, info = None, Info(file_name(path), config, history=None)
     return model, info, path
 
 
@@ -1095,18 +1195,28 @@ def require_replaceable(cls, path, even_if_damaged):
 
 
 def pick_device(name):
-    """--device as a torch.device, auto being the fastest that there is; UserError when there is no such device."""
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if name == "auto":
-        name = available[0]
-    with contextlib.suppress(RuntimeError, AssertionError):  # torch's, when there is no cuda:7
-        if name.split(":")[0] in available:
-            return torch.empty(0, device=name).device
-    raise UserError(f"there is no device {name} on this machine for --device: take {' or '.join(available)}")
+    """--device as a torch.device; auto is the fastest that can be used. UserError when another one cannot be used."""
+    if name != "auto":
+        try:
+            return usable_device(name)
+        except (RuntimeError, AssertionError) as error:  # AssertionError: a torch that was built without CUDA
+            advice = "take auto, cpu, cuda or mps"
+            raise UserError(f"--device {name} cannot be used here ({first_line(error)}): {advice}") from error
+    for name, available in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+        if available:
+            try:
+                return usable_device(name)
+            except (RuntimeError, AssertionError) as error:
+                print_line(f"{name} is there and cannot be used ({first_line(error)}): going on with the CPU.")
+    return torch.device("cpu")
+
+
+def usable_device(name):
+    """A torch.device that has computed something; RuntimeError or AssertionError when it cannot."""
+    device = torch.device(name)
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise RuntimeError("nobody has tried it")
+    return (torch.ones(1, device=device) + 1).device
 
 
 def fastest_precision(device):
@@ -1193,7 +1303,22 @@ def require_writable(folder, option):
 
 def cannot_write(path, error, option):
     """What to say of an OSError."""
-    return f"cannot write {short_path(path)}: {error.strerror or error}; make room or see {option}"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = f"make room, or name another place with {option}" if is_full else f"name another place with {option}"
+    return f"cannot write {short_path(path)}: {error.strerror or error}; {advice}"
+
+
+def full_path(text):
+    """A path as the user means it: ~ is the home folder, and links are followed. An empty one is argparse's error."""
+    if not str(text):
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(os.path.realpath(os.path.expanduser(text)))
+
+
+def first_line(error):
+    """What an exception says, short enough to be quoted."""
+    text = str(error).strip().split("\n")[0][:100]
+    return "".join(filter(str.isprintable, text)) or type(error).__name__
 
 
 def short_path(path):
@@ -1211,4 +1336,5 @@ def print_line(text):
     except OSError as error:
         sys.stdout = open(os.devnull, "w")
         if not isinstance(error, BrokenPipeError):
-            print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)
+            with contextlib.suppress(OSError):  # it may be on the same disk
+                print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)

@@ -64,9 +64,9 @@ def start(script, *arguments, **more):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
-def run(script, *arguments, **more):
-    """The same, when it has ended: its returncode, stdout and stderr."""
-    command = [sys.executable, ROOT / script, *map(str, arguments)]
+def run(script, *arguments, prefix=(), **more):
+    """The same, when it has ended: its returncode, stdout and stderr. `prefix` is a command that starts it."""
+    command = [*prefix, sys.executable, ROOT / script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
 
 

@@ -32,7 +32,7 @@ def rewrite(path, change):
     torch.save(content, path)
 
 
-def refused(path, words="not a good checkpoint|holds weights of"):
+def refused(path, words="not a good checkpoint|holds weights of|was written by another program"):
     before = path.read_bytes()
     with pytest.raises(common.UserError, match=words) as error:
         load(path)
@@ -172,6 +172,8 @@ FAULTS = {
     "one of the training out of its range": lambda content: content["config"].update(lr=0),
     "a hyperparameter that is text": lambda content: content["config"].update(hidden="64"),
     "a hyperparameter that is nothing": lambda content: content["config"].update(lr=None),
+    "half a unit": lambda content: content["config"].update(hidden=1.5),
+    "a trillion epochs": lambda content: content["config"].update(epochs=10**12),
     "other epochs than it has losses": lambda content: content["config"].update(epochs=2),
 }
 

@@ -294,9 +294,20 @@ def test_wrong_command_line(refuses, line, pattern):
     refuses(line, pattern, status=2)
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:99", "cpus"])
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "cpus", "meta"])
 def test_no_such_device(refuses, device):
-    refuses(f"sparse_l1 {TINY} --device={device}", f"there is no device {device} on this machine.*take .*cpu")
+    refuses(f"sparse_l1 {TINY} --device={device}", rf"--device {device} cannot be used here \(.+\): take auto, cpu")
+
+
+def test_auto_goes_on_without_a_card_that_cannot_be_used(capsys, monkeypatch):
+    def broken(name):
+        raise RuntimeError("CUDA error: no kernel image is available\nand many more lines")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(common, "usable_device", broken)
+    assert common.pick_device("auto") == torch.device("cpu")
+    out = capsys.readouterr().out
+    assert "cuda is there and cannot be used (CUDA error: no kernel image is available): going on with the CPU." in out
 
 
 @pytest.mark.parametrize(

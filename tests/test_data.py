@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, contents
 
 import common
 
@@ -52,16 +52,41 @@ SPOILT = {
     "too short inside": lambda packed, plain: gzip.compress(plain[:-784], 1),
     "too long inside": lambda packed, plain: gzip.compress(plain + bytes(784), 1),
     "something else inside": lambda packed, plain: gzip.compress(b"hello", 1),
+    "images of one's own": lambda packed, plain: gzip.compress(
+        plain[:4] + bytes([0, 0, 0, 5]) + plain[8 : 16 + 5 * 784]
+    ),
     "other sizes inside": lambda packed, plain: gzip.compress(plain[:7] + b"\x11" + plain[8:], 1),
 }
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_damaged_archive_is_downloaded_again(data, archives, mirror, kind):
+def test_an_archive_that_is_there_is_named_and_never_written(archives, mirror, kind):
+    """It may be damaged, or one of the user's own."""
     packed = (archives / IMAGES).read_bytes()
     (archives / IMAGES).write_bytes(SPOILT[kind](packed, gzip.decompress(packed)))
+    before = contents(archives)
+    words = rf"{IMAGES} is damaged, or not MNIST's \(.+\): restore it with `git checkout data`, move it away"
+    with pytest.raises(common.UserError, match=words) as error:
+        common.load_mnist(archives.parents[1], 1)
+    assert "\n" not in str(error.value)
+    assert contents(archives) == before and not mirror
+
+
+def test_a_missing_archive_is_downloaded(data, archives, mirror):
+    packed = (archives / IMAGES).read_bytes()
+    (archives / IMAGES).unlink()
     assert torch.equal(common.load_mnist(archives.parents[1], 1).test_images, data.test_images)
     assert mirror == [IMAGES] and (archives / IMAGES).read_bytes() == packed and len(list(archives.iterdir())) == 4
+
+
+def test_a_download_that_fails_says_why(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("certificate verify failed: self-signed certificate\nmore")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", fail)
+    with pytest.raises(common.UserError, match=r"cannot be downloaded \(certificate verify failed: self-signed certif"):
+        common.load_mnist(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_archives_are_downloaded_into_an_empty_folder(data, mirror, tmp_path):

@@ -188,9 +188,10 @@ NOT_IMAGES = {
     "a list": ([0.0] * 784, "list.*as_tensor"),
     "bytes": (torch.zeros(1, 784, dtype=torch.uint8), "uint8.*to_float"),
     "float64": (torch.zeros(1, 784, dtype=torch.float64), r"float64: see \.to\(torch\.float32\)"),
-    "up to 255": (torch.full((1, 784), 255.0), "255"),
-    "below 0": (torch.full((1, 784), -0.1), "-0.1"),
-    "NaN": (torch.full((1, 784), math.nan), "nan"),
+    "bytes as floats": (torch.full((1, 784), 255.0), "go up to 255: divide bytes by 255"),
+    "a little above 1": (torch.full((1, 784), 1.0001), r"go up to 1.0001: see \.clamp"),
+    "below 0": (torch.full((1, 784), -0.1), "go down to -0.1: was a mean subtracted"),
+    "NaN": (torch.full((1, 784), math.nan), "NaN"),
 }
 
 

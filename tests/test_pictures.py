@@ -123,16 +123,17 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
     n = len(numbers) // 10
     shown = [[numbers[(column + 2.5) * 70 + 7, row * 70 + 12] for column in range(n)] for row in range(10)]
     limit = max(added[row, shown[row]].abs().max() for row in range(10)) / 2
+    top = 44 + 18 * figures["parts"].texts[0].get_text().count("\n")  # below the lines of the title
     for row in range(10):
         strength = added[row].norm(dim=1)
         assert strength[shown[row]].tolist() == pytest.approx(strength.topk(n).values.tolist(), rel=1e-4)
-        assert same(tile(pixels, 12, 44, row, 0, 14, 2), colours(digits[row], "gray_r"))
-        assert same(tile(pixels, 12, 44, row, 1, 14, 2), colours(reconstruction[row], "gray_r"))
+        assert same(tile(pixels, 12, top, row, 0, 14, 2), colours(digits[row], "gray_r"))
+        assert same(tile(pixels, 12, top, row, 1, 14, 2), colours(reconstruction[row], "gray_r"))
         for column, unit in enumerate(shown[row]):
             tinted = colours(added[row, unit] / (2 * limit) + 0.5, "RdBu_r")
-            assert same(tile(pixels, 12, 44, row, column + 2, 14, 2), tinted), (row, unit)
+            assert same(tile(pixels, 12, top, row, column + 2, 14, 2), tinted), (row, unit)
         total = added[row, shown[row]].sum(dim=0)
-        assert same(tile(pixels, 12, 44, row, n + 2, 14, 2), colours(total / (2 * limit) + 0.5, "RdBu_r"))
+        assert same(tile(pixels, 12, top, row, n + 2, 14, 2), colours(total / (2 * limit) + 0.5, "RdBu_r"))
 
 
 def test_the_loss_graph_has_the_losses(drawn):

@@ -14,7 +14,7 @@ HYPERPARAMETERS = [
     ("sparse_kl", "beta", "at least 0", (-1, math.nan, math.inf)),
     ("sparse_ksparse", "k", "a whole number from 1 to hidden = 64", (0, 65, 2.5)),
     ("sparse_ksparse", "l1_weight", "at least 0", (-0.1, math.nan)),
-    ("sparse_l1", "hidden", "a whole number from 1 to 32768", (0, -1, 10**10, 64.0)),
+    *((name, "hidden", "a whole number from 1 to 32768", (0, -1, 10**10, 64.0)) for name in ("sparse_l1", "sparse_kl")),
 ]
 TRAINING = [
     ("sparse_l1", "epochs", "a whole number of at least 1", (0, -1, 2.5)),

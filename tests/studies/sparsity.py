@@ -92,6 +92,7 @@ def pca_curve(train_images, test_images, counts=KEPT):
     return points
 
 
+@common.own_style()
 def plot(shipped, plain, pca):
     """The picture, as a figure, from a dict of name -> curve for each kind."""
     figure = Figure(figsize=(8.6, 5.6), layout="constrained")

@@ -1,0 +1,267 @@
+"""What a user has around the program does not break it: settings, names, paths, the process it runs in."""
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from urllib.parse import quote
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from conftest import METHODS, ROOT, contents, environment, run
+
+import common
+
+# Settings of matplotlib
+
+
+@pytest.fixture
+def pictures(tiny, small, tmp_path):
+    """pictures(folder): the bytes of all PNGs of a model, drawn into a folder."""
+
+    def draw(folder):
+        model, info = tiny["sparse_l1"]
+        report = common.evaluate(model, small.test_images, small.test_labels)
+        digits = common.first_images(small.test_images, small.test_labels)
+        figures = common.draw_pictures(model, info, report, digits, digits)
+        figures["comparison"] = common.plot_rows([("input", digits), ("k = 5", digits)], "comparison")
+        for kind, figure in figures.items():
+            common.save_figure(figure, tmp_path / folder / f"{kind}.png")
+        return contents(tmp_path / folder)
+
+    return draw
+
+
+SETTINGS = {
+    "image.origin": "lower",
+    "text.usetex": True,
+    "savefig.dpi": 30,
+    "savefig.bbox": "tight",
+    "figure.facecolor": "black",
+    "axes.facecolor": "black",
+    "font.size": 30,
+    "font.family": "serif",
+    "lines.linewidth": 9,
+    "image.cmap": "jet",
+    "axes.titlepad": 50,
+    "xtick.labelsize": 40,
+}
+
+
+def test_the_users_matplotlib_does_not_show(pictures):
+    expected = pictures("plain")
+    for key, value in SETTINGS.items():
+        with matplotlib.rc_context({key: value}):
+            assert pictures(key) == expected, key
+            assert matplotlib.rcParams[key] == value or key == "font.family"
+    with matplotlib.style.context("dark_background"):
+        assert pictures("style") == expected
+
+
+@pytest.mark.parametrize(
+    "backend", ["module://matplotlib_inline.backend_inline", "module://nothing.at_all", "nonsense"]
+)
+def test_a_backend_that_is_not_installed(room, backend):
+    """A notebook exports its own to the commands that it starts."""
+    variables = environment(MPLBACKEND=backend, DISPLAY=None)
+    result = run("sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out", "--show", cwd=room, env=variables)
+    assert (result.returncode, result.stderr) == (0, ""), result
+    assert len(list((room / "out").glob("*.png"))) == 6
+    assert "--show" in result.stdout.splitlines()[-1]
+
+
+def test_the_backend_of_a_notebook_stays():
+    code = "import common, os; from matplotlib import pyplot; print(os.environ['MPLBACKEND'], pyplot.get_backend())"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=environment(MPLBACKEND="svg"), capture_output=True, text=True)
+    assert result.stdout.split() == ["svg", "svg"], result
+
+
+# Names
+
+GOOD_NAMES = [
+    "cost_$5_and_$6",
+    "a b",
+    "100%",
+    "run#3",
+    "2026-11-25T10:00",
+    "naïve ρ",
+    "<x>",
+    "a'b\"c",
+    "x" * 200,
+    "a_{b}^c",
+]
+BAD_NAMES = ["", ".hidden", "two\nlines", "a\tb", "back\\slash", "\x1b[2J", "x" * 201, "ü" * 101, "bad\udcff"]
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES, ids=str.split)
+def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
+    common.require_good_name(name)
+    model, info = tiny["sparse_kl"]
+    info = info._replace(name=name)
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    digits = common.first_images(small.test_images, small.test_labels)
+    for kind, figure in common.draw_pictures(model, info, report, digits, digits).items():
+        common.save_figure(figure, tmp_path / f"{name}_{kind}.png")
+        title = "".join(text.get_text() for text in figure.texts) + figure.axes[0].get_title()
+        assert name.replace(" ", "") in title.replace("\n", "").replace(" ", "")
+    common.write_explorer(model, info, report, digits, tmp_path)
+    content = (tmp_path / f"{name}.js").read_text().removeprefix("explore(").removesuffix(");\n")
+    assert json.loads(content)["name"] == name
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
+def test_a_name_that_cannot_work_is_refused(name):
+    with pytest.raises(common.UserError, match="cannot be the name of pictures and a page") as error:
+        common.require_good_name(name)
+    assert str(error.value).isprintable()
+
+
+def test_a_bad_name_is_refused_before_the_training(tmp_path):
+    options = ["--train", "--hidden", 4, "--epochs", 1, "--checkpoint", "back\\slash.pt"]
+    result = run("sparse_l1.py", *options, cwd=tmp_path)
+    assert result.returncode == 1 and result.stdout == "" and result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_of_many_values_has_a_short_name(method):
+    values = [float(value) for value in np.logspace(-6, -1, 12)]
+    name = common.model_name(method.cls, method.defaults, {method.cls.compared: values})
+    assert name.endswith(f"{values[0]}_to_{values[-1]}_12-values") and len(name) < 80
+    short = common.model_name(method.cls, method.defaults, {method.cls.compared: values[:2]})
+    assert short.endswith(f"{values[0]}_{values[1]}")
+
+
+@pytest.mark.parametrize(
+    "name", ["sparse_ksparse_k5", "a rather long name of somebody's, with words in it " * 3, "M" * 200]
+)
+def test_no_title_is_wider_than_its_picture(tiny, small, name, tmp_path):
+    for model, info in tiny.values():
+        report = common.evaluate(model, small.test_images, small.test_labels)
+        digits = common.first_images(small.test_images, small.test_labels)
+        figures = common.draw_pictures(model, info._replace(name=name), report, digits, digits)
+        for kind, figure in figures.items():
+            common.save_figure(figure, tmp_path / "x.png")  # it is laid out then
+            width, height = figure.get_size_inches() * 100
+            for text in [*figure.texts, figure.axes[0].title]:
+                box = text.get_window_extent()
+                assert box.x0 >= 0 and box.x1 <= width and box.y1 <= height, (kind, text.get_text())
+
+
+# Paths
+
+
+def test_a_path_is_what_the_user_means(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    parser = METHODS["sparse_l1"].parser()
+    for typed in ("~/real/x.pt", "x.pt", "./x.pt", "../link/x.pt", "../real/./x.pt"):
+        options = parser.parse_args([f"--checkpoint={typed}", f"--output-dir={typed}", f"--data-dir={typed}"])
+        assert {options.checkpoint, options.output_dir, options.data_dir} == {tmp_path / "real" / "x.pt"}, typed
+
+
+@pytest.mark.parametrize("option", ["--checkpoint", "--output-dir", "--data-dir"])
+def test_an_empty_path_is_a_mistake(option, capsys):
+    """`--output-dir "$OUT"`, and OUT is not set."""
+    with pytest.raises(SystemExit):
+        METHODS["sparse_l1"].parser().parse_args([option, ""])
+    assert f"argument {option}" in capsys.readouterr().err
+
+
+def test_load_pretrained_and_load_mnist_know_the_home_folder(room, monkeypatch):
+    monkeypatch.setenv("HOME", str(room))
+    assert common.load_pretrained("~/l1.pt")[1].name == "l1"
+    (room / "data").symlink_to(ROOT / "data")
+    assert len(common.load_mnist("~/data", train_count=3).train_images) == 3
+
+
+def test_weights_behind_a_link_are_replaced_there(room):
+    (room / "far").mkdir()
+    shutil.move(room / "l1.pt", room / "far" / "l1.pt")
+    (room / "l1.pt").symlink_to("far/l1.pt")
+    before = (room / "far" / "l1.pt").read_bytes()
+    options = ["--train", "--hidden", 4, "--epochs", 1, "--batch-size", 6000, "--checkpoint", "l1.pt"]
+    result = run("sparse_l1.py", *options, "--output-dir", "out", cwd=room)
+    assert result.returncode == 0, result.stderr
+    assert (room / "l1.pt").is_symlink() and (room / "far" / "l1.pt").read_bytes() != before
+
+
+# The caller's own things
+
+
+def test_images_that_cannot_be_trained_on_leave_the_model_alone(small):
+    model = METHODS["sparse_l1"].build()
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    training = common.training_of(METHODS["sparse_l1"].config())
+    for changes in (
+        {"test_images": small.test_images / 255},
+        {"train_images": small.train_images.view(-1, 28, 28)},
+        {"test_images": small.test_images[:0]},
+    ):
+        with pytest.raises(common.UserError, match=r"train wants bytes, torch.uint8 \[n, 784\], not "):
+            common.train(model, small._replace(**changes), training)
+        assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+
+
+# The process
+
+
+def test_another_programs_weights_are_told_as_such(tmp_path):
+    path = tmp_path / "theirs.pt"
+    torch.save({"model_state_dict": {}, "epoch": 3}, path)
+    with pytest.raises(common.UserError, match="was written by another program: it holds 'model_state_dict', 'epoch'"):
+        common.load_pretrained(path)
+
+
+def test_python_is_too_old(tmp_path):
+    code = "import sys; sys.version_info, sys.version = (3, 9, 7), '3.9.7 (main)'; import common"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: Python 3.10 or later is needed, and this is 3.9.7\n"
+
+
+def test_output_can_be_redirected_in_python(room, monkeypatch):
+    """As IPython's %%capture does it."""
+    monkeypatch.chdir(room)
+    monkeypatch.setattr(sys, "argv", ["sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out"])
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        common.main(METHODS["sparse_l1"].cls, METHODS["sparse_l1"].parser())
+    torch.set_flush_denormal(False)
+    assert out.getvalue().endswith(f"out/explore.html#{quote('l1')}\n")
+
+
+def test_no_warnings(room):
+    """numpy warns when it finds denormal numbers switched off; a user sees none of it."""
+    variables = environment(PYTHONWARNINGS="always")
+    result = run("sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out", cwd=room, env=variables)
+    assert "subnormal" not in result.stderr and result.returncode == 0
+
+
+def test_the_advice_fits_the_failure(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(common.UserError, match=r"cannot write .*; name another place with --output-dir$"):
+        common.write_file(tmp_path / "file" / "x.png", b"", "--output-dir")
+    full = common.cannot_write(tmp_path, OSError(28, os.strerror(28)), "--output-dir")
+    assert full.endswith("No space left on device; make room, or name another place with --output-dir")
+
+
+def test_archives_of_ones_own_are_left_alone(archives, tmp_path):
+    path = archives / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])))
+    before = contents(archives)
+    result = run("sparse_l1.py", "--data-dir", archives.parents[1], "--output-dir", tmp_path / "out")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result
+    assert (
+        "train-labels-idx1-ubyte.gz is damaged, or not MNIST's (it says that its shape is [3], not [60000])"
+        in result.stderr
+    )
+    assert contents(archives) == before
