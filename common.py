@@ -158,6 +158,66 @@ def first_images(images, labels):
     return to_float(images[first])
 
 
+def read_digit(path):
+    """A photograph or a drawing of one digit as MNIST would have it: the digit in 20 x 20 pixels, its centre of mass in
+    the middle of 28 x 28, bright on dark. It may be in grey or colours, on a transparent ground, dark on bright, of any
+    size. What has 28 x 28 pixels and is bright on dark stays as it is.
+
+    Returns:
+        [784] float32 in [0, 1].
+
+    Raises:
+        UserError: the file cannot be read as an image, or nothing is drawn in it.
+    """
+    from PIL import Image  # only here: a view does not need it
+
+    brightness = read_brightness(path)
+    background = np.median(np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]]))
+    if brightness.shape == (28, 28) and background == 0 and brightness.max() > 0.5:
+        return torch.from_numpy(brightness.ravel())
+    contrast = np.abs(brightness - background)
+    require(contrast.max() > 0.1, f"nothing is drawn in {short_path(path)}: the image has one colour")
+    ink = contrast / contrast.max()
+    ink[ink < 0.2] = 0  # paper, and the noise of a camera
+    rows, columns = np.nonzero(ink.max(axis=1) > 0.5)[0], np.nonzero(ink.max(axis=0) > 0.5)[0]
+    box = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    scale = 20 / max(box.size)
+    width, height = (max(1, round(scale * side)) for side in box.size)
+    digit = np.asarray(box.resize((width, height), Image.Resampling.BILINEAR))
+    digit = digit / digit.max()  # a thin stroke has become grey
+
+    def place(ink_along, size):
+        """Where the digit begins, so that its centre of mass is at 14, MNIST's middle, and all of it inside."""
+        centre = (ink_along * np.arange(size)).sum() / ink_along.sum()
+        return min(max(1, round(14 - centre)), 27 - size)
+
+    left, top = place(digit.sum(axis=0), width), place(digit.sum(axis=1), height)
+    image = np.zeros((28, 28), np.float32)
+    image[top : top + height, left : left + width] = digit
+    return torch.from_numpy(image.ravel())
+
+
+def read_brightness(path):
+    """The brightness [height, width] float32 in [0, 1] of an image file. What is transparent becomes white under dark
+    colours, and black under bright ones."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode[0] in "IF":  # 16 bits and more, which convert would cut off
+                values = np.asarray(picture, np.float32)
+                return (values - min(0, values.min())) / max(1e-12, np.ptp([0, *values.ravel()]))
+            colours = picture.convert("RGBA")
+    except Exception as error:  # Pillow raises many kinds on files that are damaged, huge or none
+        raise UserError(f"{short_path(path)} cannot be read as an image ({first_line(error)})") from error
+    opacity = np.asarray(colours.getchannel("A"), np.float32) / 255
+    grey = np.asarray(colours.convert("RGB").convert("L"), np.float32) / 255
+    visible = (grey * opacity).sum() / max(1e-12, opacity.sum())
+    ground = 1.0 if visible < 0.5 else 0.0
+    return grey * opacity + ground * (1 - opacity)
+
+
 # 2. Model ------------------------------------------------------------------------------------------------
 class Autoencoder(nn.Module):
     """One linear layer to the code and one back:
@@ -716,7 +776,7 @@ def draw_pictures(model, info, report, train_digits, test_digits):
         "loss": plot_loss(model, info, report),
         "features": plot_features(model, info, report),
         "codes": plot_codes(info, report),
-        "parts": plot_parts(model, info, report, test_digits),
+        "parts": plot_parts(model, info.name, report, test_digits),
         "test": plot_rows(test_rows, f"{info.name}: test images"),
         "train": plot_rows(train_rows, f"{info.name}: training images"),
     }
@@ -854,7 +914,8 @@ def plot_codes(info, report):
     return figure
 
 
-def plot_parts(model, info, report, images):
+@own_style()
+def plot_parts(model, name, report, images):
     """What the images [10, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
     reconstruction, code = model(images)
     strength = contributions(model, code, report.median_code)
@@ -868,7 +929,7 @@ def plot_parts(model, info, report, images):
     grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
     tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
     gap, zoom = 14, 2
-    title = f"{info.name}: digit, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
+    title = f"{name}: digit, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
     figure, axes = framed(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
     for (row, column), number in np.ndenumerate(units.numpy()):
         left, top = corner(row * (n + 3) + 2 + column, n + 3, gap, zoom)
@@ -1006,6 +1067,14 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
         metavar="DIR",
         help="for the pictures (default: outputs)",
     )
+    places.add_argument(
+        "--image",
+        type=full_path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="photographs or drawings of a digit each: draw what the model makes of them",
+    )
     places.add_argument("--show", action="store_true", help="open the pictures in windows too")
     return parser
 
@@ -1056,6 +1125,7 @@ def run(cls, parser):
     values = [info.config[cls.compared] for _, info, _ in models]
     comparison_name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
     require_writable(options.output_dir, "--output-dir")  # before the work, not after it
+    own_digits = read_own_digits(parser, options.image)
 
     all_trained = all(info.history for _, info, _ in models)
     data = load_mnist(options.data_dir, train_count=100 if all_trained else 60_000)
@@ -1075,6 +1145,9 @@ def run(cls, parser):
         model.cpu()
         for kind, figure in draw_pictures(model, info, report, train_digits, test_digits).items():
             pictures.append(write_picture(figure, options.output_dir / f"{info.name}_{kind}.png"))
+        for name, digit in own_digits.items():
+            figure = plot_parts(model, f"{info.name}, {name}", report, digit[None])
+            pictures.append(write_picture(figure, options.output_dir / f"{info.name}_image_{name}.png"))
         write_explorer(model, info, report, test_digits, options.output_dir)
         print_line(f"  {short_path(options.output_dir / 'explore.html')}#{quote(info.name)}")
         comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
@@ -1085,6 +1158,21 @@ def run(cls, parser):
         pictures.append(write_picture(figure, options.output_dir / f"{comparison_name}_comparison.png"))
     if options.show:
         show(pictures)
+
+
+def read_own_digits(parser, paths):
+    """A dict from each file's name to its digit [784]. Bad files end the process, with a line each."""
+    digits, faults = {}, []
+    for path in paths:
+        try:
+            require_good_name(path.stem)
+            require(path.stem not in digits, f"two images are called {path.stem}, and so would be their pictures")
+            digits[path.stem] = read_digit(path)
+        except UserError as error:
+            faults.append(f"{parser.prog}: error: {error}\n")
+    if faults:
+        parser.exit(1, "".join(faults))
+    return digits
 
 
 def write_picture(figure, path):
@@ -1142,8 +1230,8 @@ def require_good_name(name):
     good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
     fault = f"{name!r} cannot be the name of pictures and a page"
     require(good, f"{fault}: take printable characters without \\, and no dot at the start")
-    length = len(name.encode())  # a file's name has up to 255 bytes, ours up to 20 more than the model's
-    require(length <= 200, f"{fault}: it is {length} bytes long, and 200 is the most")
+    length = len(name.encode())  # a file's name has up to 255 bytes, and NAME_image_FILE.png has two of ours
+    require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most")
 
 
 def find_or_prepare(cls, parser, given, options, device):

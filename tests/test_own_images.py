@@ -1,0 +1,140 @@
+"""Images of the user's own: whatever they are, the model sees a digit as MNIST has them."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import run
+from matplotlib.image import imread
+from PIL import Image
+
+import common
+
+
+@pytest.fixture(scope="module")
+def digit(data):
+    """A test image, [28, 28] in 0 to 255: a 3, without its margin."""
+    images = common.first_images(data.test_images, data.test_labels)
+    return (255 * images[3].view(28, 28).numpy()).round().astype(np.uint8)
+
+
+def large(digit, width=300, height=400):
+    """A large drawing of it, bright on dark, somewhere in a larger image."""
+    page = Image.new("L", (width + 500, height + 300))
+    page.paste(Image.fromarray(digit).resize((width, height), Image.Resampling.BICUBIC), (350, 40))
+    return page
+
+
+def transparent(page, colour):
+    image = Image.new("RGBA", page.size, colour)
+    image.putalpha(page)
+    return image
+
+
+def on_paper(page):
+    """Blue ink on paper, unevenly lit, taken by a noisy camera."""
+    ink = np.asarray(page)[..., None] / 255
+    paper, blue = np.array([215, 205, 190]), np.array([25, 30, 110])
+    light = np.linspace(1, 0.85, page.height)[:, None, None]
+    noise = np.random.default_rng(0).normal(0, 4, (page.height, page.width, 1))
+    return Image.fromarray((light * (paper + ink * (blue - paper)) + noise).clip(0, 255).astype(np.uint8))
+
+
+def in_16_bits(page):
+    return Image.fromarray(np.asarray(page).astype(np.uint16) * 257)
+
+
+WAYS = {
+    "bright on dark": lambda page: page,
+    "dark on bright": lambda page: page.point(lambda value: 255 - value),
+    "in colours": lambda page: page.convert("RGB"),
+    "black on nothing": lambda page: transparent(page, "black"),
+    "white on nothing": lambda page: transparent(page, "white"),
+    "with a palette": lambda page: page.convert("P"),
+    "in 16 bits": in_16_bits,
+    "grey with alpha": lambda page: page.point(lambda value: 255 - value).convert("LA"),
+    "a photograph": on_paper,
+    "faint": lambda page: page.point(lambda value: 200 - value // 4),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_digit_is_read_however_it_was_made(digit, way, tmp_path):
+    WAYS[way](large(digit)).save(tmp_path / "x.png")
+    image = common.read_digit(tmp_path / "x.png")
+    assert image.shape == (784,) and image.dtype == torch.float32 and image.min() == 0 and image.max() == 1
+    lit = (image.view(28, 28) > 0.5).nonzero()
+    assert (lit.amax(dim=0) - lit.amin(dim=0) + 1).max() in (18, 19, 20) and lit.min() >= 1 and lit.max() <= 26
+    for axis in (0, 1):  # the centre of mass
+        share = image.view(28, 28).sum(dim=axis) / image.sum()
+        assert (share * torch.arange(28)).sum().item() == pytest.approx(14, abs=0.7)
+    expected = torch.from_numpy(digit / 255).view(784).float()
+    likeness = torch.corrcoef(torch.stack([image, expected]))[0, 1]
+    assert likeness > 0.7, likeness  # it is drawn three quarters as wide as the original
+
+
+def test_an_image_as_mnist_has_it_stays_as_it_is(digit, tmp_path):
+    Image.fromarray(digit).save(tmp_path / "x.png")
+    assert torch.equal(common.read_digit(tmp_path / "x.png"), torch.from_numpy(digit / np.float32(255)).view(784))
+
+
+def test_a_camera_that_was_turned(digit, tmp_path):
+    page = large(digit)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter when it is shown
+    page.rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=exif)
+    page.save(tmp_path / "x.jpg")
+    turned, straight = common.read_digit(tmp_path / "turned.jpg"), common.read_digit(tmp_path / "x.jpg")
+    assert (turned - straight).abs().mean() < 0.01
+
+
+BAD = {
+    "missing": (None, "No such file"),
+    "text": (b"hello", "cannot identify image file"),
+    "empty": (b"", "cannot identify image file"),
+    "cut off": ("cut", "truncated|broken"),
+    "blank": ("blank", "nothing is drawn"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_cannot_be_read_is_told_in_one_line(digit, kind, tmp_path):
+    content, words = BAD[kind]
+    path = tmp_path / "x.png"
+    if content == "blank":
+        Image.new("L", (50, 50), 128).save(path)
+    elif content == "cut":
+        large(digit).save(path)
+        path.write_bytes(path.read_bytes()[:3000])
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(common.UserError, match=words) as error:
+        common.read_digit(path)
+    assert str(error.value).isprintable() and "x.png" in str(error.value)
+
+
+def test_the_command(digit, room):
+    """The picture has the digit as the model sees it, its reconstruction, and the units that carry it."""
+    large(digit).save(room / "my three.png")
+    on_paper(large(digit)).save(room / "photo.jpg")
+    options = ["--checkpoint", "l1.pt", "--output-dir", "out", "--image", "my three.png", "photo.jpg"]
+    result = run("sparse_l1.py", *options, cwd=room)
+    assert result.returncode == 0, result.stderr
+    assert "  out/l1_image_my three.png\n  out/l1_image_photo.png\n" in result.stdout
+    pixels = imread(room / "out" / "l1_image_my three.png")[:, :, 0]
+    image = common.read_digit(room / "my three.png").view(28, 28).numpy()
+    top = pixels.shape[0] - 12 - 14 - 56
+    assert np.abs(1 - pixels[top : top + 56 : 2, 26 : 26 + 56 : 2] - image).max() < 0.02
+
+
+def test_bad_files_are_told_one_by_one_before_the_work(digit, room):
+    large(digit).save(room / "x.png")
+    (room / "notes.txt").write_text("mine")
+    (room / "x").mkdir()
+    large(digit).save(room / "x" / "x.png")
+    options = ["--train", "--checkpoint", "new.pt", "--output-dir", "out", "--image"]
+    result = run("sparse_l1.py", *options, "x.png", "notes.txt", "none.png", "x/x.png", cwd=room)
+    lines = result.stderr.splitlines()
+    assert (result.returncode, result.stdout, len(lines)) == (1, "", 3), result
+    assert all(line.startswith("sparse_l1.py: error: ") for line in lines)
+    assert "notes.txt cannot be read" in lines[0] and "none.png" in lines[1] and "two images are called x" in lines[2]
+    assert not (room / "new.pt").exists()
