@@ -539,7 +539,7 @@ class Report:
 
 @torch.no_grad()
 def evaluate(model, images, labels):
-    """Report on a model, given test images [n, 784] uint8 and labels [n] on its device."""
+    """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 and labels [n] on its device."""
     model.eval()
     code = encode_all(model, images)
     median_code = code.median(dim=0).values
@@ -745,7 +745,9 @@ def file_name(path):
 # 6. Pictures ---------------------------------------------------------------------------------------------
 # A notebook exports MPLBACKEND to other environments, and matplotlib cannot be imported where that backend is not
 # installed. Only --show needs a backend.
-backend = os.environ.pop("MPLBACKEND", None)
+backend = None
+if "matplotlib" not in sys.modules:
+    backend = os.environ.pop("MPLBACKEND", None)
 import matplotlib  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 

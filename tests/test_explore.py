@@ -513,9 +513,11 @@ def test_a_wrong_k(visit, folder):
         assert "its k is wrong" in visit("sparse_ksparse_k5", folder).inner_text("#message")
 
 
-def test_a_model_of_ones_own(visit, folder):
-    name = "my own sparse_l1 ü 0.001"
-    (folder / f"{name}.js").write_text((OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', f'"{name}"', 1))
+@pytest.mark.parametrize("name", ["my own sparse_l1 ü 0.001", "2026-11-25T10:00", "cost_$5 #3 100%25", "<i>'\"&?"])
+def test_a_model_of_ones_own(visit, folder, name):
+    (folder / f"{name}.js").write_text(
+        (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', json.dumps(name), 1)
+    )
     page = visit(quote(name), folder)
     assert page.input_value("#models") == name and page.locator("#models option").count() == len(NAMES) + 1
     assert look(page)["active"] > 0
