@@ -818,13 +818,20 @@ def framed(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
     lines = broken(title, pixels.shape[1] + right, size=11)
     top += 18 * (len(lines) - 1)
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
-    figure = Figure(figsize=(width / DPI, height / DPI))
+    figure = Figure(figsize=(inches(width), inches(height)))
     axes = figure.add_axes((left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height))
     axes.imshow(pixels, interpolation="nearest", aspect="auto", **imshow)
     axes.axis("off")
     # Names may have a $ in them, which is no formula.
     figure.text(left / width, 1 - 16 / height, "\n".join(lines), size=11, color=INK, va="top", parse_math=False)
     return figure, axes
+
+
+def inches(pixels):
+    """The inches of so many pixels. 1.15 * 100 is a little less than 115, and older versions of matplotlib make 114
+    pixels of that: then the next larger number."""
+    size = pixels / DPI
+    return size if size * DPI >= pixels else math.nextafter(size, math.inf)
 
 
 def broken(title, width, size):
@@ -1117,9 +1124,10 @@ def is_out_of_memory(error):
 
 def run(cls, parser):
     """Load or train each model that the command line asks for, report on it, draw it."""
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # numpy looks for the smallest number once, and would warn after the next line
     # Where no image lights a pixel, Adam's averages become subnormal numbers: a quarter more time for an epoch of
     # k-sparse. A thread takes the setting from its parent: so here, before there is any.
-    np.finfo(np.float32), np.finfo(np.float64)  # numpy warns if it first looks for the smallest number after that
     torch.set_flush_denormal(True)
     options, requests = parse_arguments(cls, parser)
     device = pick_device(options.device)
