@@ -812,7 +812,7 @@ def corner(index, columns, gap=1, zoom=1):
     return gap + column * pitch, gap + row * pitch
 
 
-def framed(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
+def framed(pixels, title, left=12, bottom=12, right=12, top=44, **colours):
     """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
     axes' unit is one element of the array."""
     lines = broken(title, pixels.shape[1] + right, size=11)
@@ -820,7 +820,9 @@ def framed(pixels, title, left=12, bottom=12, right=12, top=44, **imshow):
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = Figure(figsize=(inches(width), inches(height)))
     axes = figure.add_axes((left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height))
-    axes.imshow(pixels, interpolation="nearest", aspect="auto", **imshow)
+    # Not imshow, which older versions of matplotlib move by half a pixel.
+    figure.figimage(pixels, left, bottom, origin="upper", **colours)
+    axes.set(xlim=(-0.5, pixels.shape[1] - 0.5), ylim=(pixels.shape[0] - 0.5, -0.5), zorder=1)  # above the image
     axes.axis("off")
     # Names may have a $ in them, which is no formula.
     figure.text(left / width, 1 - 16 / height, "\n".join(lines), size=11, color=INK, va="top", parse_math=False)
@@ -918,7 +920,7 @@ def plot_codes(info, report):
         axes.axvline((edge + 1) * zoom - 0.5, color=QUIET, lw=0.6)
     note = f"{len(order)} units, grouped by the digit they prefer, the most selective of each group first"
     axes.text(0, pixels.shape[0] + 8, note, size=9, color=QUIET, va="top")
-    bar = figure.colorbar(axes.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
+    bar = figure.colorbar(figure.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
     bar.set_label("share of the unit's mean code", size=9, color=INK)
     return figure
 

@@ -30,6 +30,11 @@ def pixels_of(figure, tmp_path):
     return (255 * imread(tmp_path / "x.png")[:, :, :3]).round().astype(int)
 
 
+def below_title(figure):
+    """Where the pixels of a picture begin."""
+    return 44 + 18 * figure.texts[0].get_text().count("\n")
+
+
 def tile(pixels, left, top, row, column, gap, zoom):
     """One pixel for each of an image's, [28, 28, 3], of a mosaic that begins `left`, `top` of the PNG."""
     side = 28 * zoom + gap
@@ -90,7 +95,7 @@ def test_features_are_the_dictionary_the_most_active_first(drawn, tmp_path):
     limit = np.quantile(model.dictionary[units].abs().flatten()[::5].numpy(), 0.998)
     for place, unit in enumerate(units):
         if report.frequency[unit] > 0:
-            shown = tile(pixels, 12, 44, place // 32, place % 32, 1, 1)
+            shown = tile(pixels, 12, below_title(figures["features"]), place // 32, place % 32, 1, 1)
             assert same(shown, colours(model.dictionary[unit] / (2 * limit) + 0.5, "RdBu_r")), unit
 
 
@@ -98,7 +103,7 @@ def test_a_dead_unit_is_crossed_out(drawn, tmp_path):
     _, _, report, *_, figures = drawn
     pixels, dead = pixels_of(figures["features"], tmp_path), int((report.frequency == 0).sum())
     assert dead >= 1 and len(figures["features"].axes[0].lines) == 2 * dead
-    last = tile(pixels, 12, 44, 63 // 32, 63 % 32, 1, 1)  # the rarest is the last
+    last = tile(pixels, 12, below_title(figures["features"]), 63 // 32, 63 % 32, 1, 1)  # the rarest is the last
     diagonal, other = last[range(28), range(28)], last[range(28), range(27, -1, -1)]
     assert diagonal.max(axis=1).mean() < 100 and other.max(axis=1).mean() < 100  # dark
 
@@ -110,7 +115,7 @@ def test_codes_show_the_share_of_each_digit(drawn, tmp_path):
     order = sorted(lit, key=lambda unit: (shares[:, unit].argmax(), -shares[:, unit].max()))
     for column, unit in enumerate(order):
         for digit in range(10):
-            shown = pixels[44 + digit * 24 + 12, 42 + column * 15 + 7]
+            shown = pixels[below_title(figures["codes"]) + digit * 24 + 12, 42 + column * 15 + 7]
             expected = matplotlib.colormaps["magma_r"](shares[digit, unit] / shares.max())[:3]
             assert np.abs(shown - 255 * np.array(expected)).max() <= 2, (digit, unit)
 
@@ -123,7 +128,7 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
     n = len(numbers) // 10
     shown = [[numbers[(column + 2.5) * 70 + 7, row * 70 + 12] for column in range(n)] for row in range(10)]
     limit = max(added[row, shown[row]].abs().max() for row in range(10)) / 2
-    top = 44 + 18 * figures["parts"].texts[0].get_text().count("\n")  # below the lines of the title
+    top = below_title(figures["parts"])
     for row in range(10):
         strength = added[row].norm(dim=1)
         assert strength[shown[row]].tolist() == pytest.approx(strength.topk(n).values.tolist(), rel=1e-4)
