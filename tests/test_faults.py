@@ -3,6 +3,7 @@
 Every fault here is a real one, in a real process.
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -110,7 +111,9 @@ def test_output_folder_removed_meanwhile(room, places):
 
 def test_ctrl_c_while_training(room, places):
     before = (room / "l1.pt").read_bytes()
-    running = start("sparse_l1.py", "--train", "--hidden", 16, "--epochs", 20, "--batch-size", 6000, *places)
+    options = ["--hidden", 16, "--epochs", 20, "--batch-size", 6000, *places]
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
+    running = start("sparse_l1.py", "--train", *options, preexec_fn=heed)
     assert "epoch 1/20" in running.stdout.readline()
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)

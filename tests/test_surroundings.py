@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import matplotlib
@@ -209,6 +210,14 @@ def test_images_that_cannot_be_trained_on_leave_the_model_alone(small):
         with pytest.raises(common.UserError, match=r"train wants bytes, torch.uint8 \[n, 784\], not "):
             common.train(model, small._replace(**changes), training)
         assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+
+
+def test_threads_that_write_one_file_do_not_mix_it(tmp_path):
+    """Nor do containers, whose processes have the same numbers: the temporary's name is unique."""
+    contents_of = [bytes([letter]) * 500_000 for letter in b"abcdefgh"]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: common.write_file(tmp_path / "x.pt", content, "--checkpoint"), contents_of * 5))
+    assert (tmp_path / "x.pt").read_bytes() in contents_of and len(list(tmp_path.iterdir())) == 1
 
 
 # The process
