@@ -121,7 +121,6 @@ def download(path):
         from torchvision.datasets.utils import download_url
 
         for mirror in MNIST.mirrors:
-            reason = None
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
                 try:
                     download_url(mirror + path.name, folder, path.name, dict(MNIST.resources)[path.name])
@@ -1134,8 +1133,6 @@ def run(cls, parser):
     options, requests = parse_arguments(cls, parser)
     device = pick_device(options.device)
     models = [find_or_prepare(cls, parser, given, options, device) for given in requests]
-    values = [info.config[cls.compared] for _, info, _ in models]
-    comparison_name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
     require_writable(options.output_dir, "--output-dir")  # before the work, not after it
     own_digits = read_own_digits(parser, options.image)
 
@@ -1165,9 +1162,11 @@ def run(cls, parser):
         comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
 
     if len(models) > 1:
+        values = [info.config[cls.compared] for _, info, _ in models]
+        name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
         figure = plot_rows(comparison, f"{cls.name}: test images and their reconstructions")
         print_line("comparison")
-        pictures.append(write_picture(figure, options.output_dir / f"{comparison_name}_comparison.png"))
+        pictures.append(write_picture(figure, options.output_dir / f"{name}_comparison.png"))
     if options.show:
         show(pictures)
 
@@ -1403,8 +1402,9 @@ def require_writable(folder, option):
 
 def cannot_write(path, error, option):
     """What to say of an OSError."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = f"make room, or name another place with {option}" if is_full else f"name another place with {option}"
+    advice = f"name another place with {option}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = f"make room, or {advice}"
     return f"cannot write {short_path(path)}: {error.strerror or error}; {advice}"
 
 

@@ -58,15 +58,21 @@ METHODS = {name: Method(name) for name in methods.CLASSES}
 CLASSES = list(methods.CLASSES.values())
 
 
+def command_of(script, arguments):
+    """The command that starts a script of the project, or of another folder by its path."""
+    return [sys.executable, ROOT / script, *map(str, arguments)]
+
+
 def start(script, *arguments, **more):
-    """A script of the project (or of another folder, by its path) in a process of its own."""
-    command = [sys.executable, ROOT / script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    """A script in a process of its own."""
+    return subprocess.Popen(
+        command_of(script, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
 
 
 def run(script, *arguments, prefix=(), **more):
     """The same, when it has ended: its returncode, stdout and stderr. `prefix` is a command that starts it."""
-    command = [*prefix, sys.executable, ROOT / script, *map(str, arguments)]
+    command = [*prefix, *command_of(script, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
 
 
