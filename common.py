@@ -31,6 +31,7 @@ import math
 import os
 import tempfile
 import textwrap
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -73,7 +74,10 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
     require(
         is_whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}"
     )
-    raw = full_path(data_dir) / "MNIST" / "raw"
+    root = full_path(data_dir)
+    is_raw = (root / "train-images-idx3-ubyte.gz").exists()
+    require(not is_raw, f"{short_path(root)} is MNIST/raw itself: name the folder that MNIST/raw lies in")
+    raw = root / "MNIST" / "raw"
     return Data(
         train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
         train_labels=load_archive(raw / "train-labels-idx1-ubyte.gz", (60_000,), train_count).long(),
@@ -91,8 +95,14 @@ def load_archive(path, shape, count):
         return read_archive(path, shape, count)
     except (gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
         fault = f"{short_path(path)} is damaged, or not MNIST's ({first_line(error)})"
-        advice = "restore it with `git checkout data`, move it away to have it downloaded, or see --data-dir"
-        raise UserError(f"{fault}: {advice}") from error
+        raise UserError(f"{fault}: {advice_on(path)}, or move it away to have it downloaded") from error
+
+
+def advice_on(path):
+    """What to do when the archive of MNIST at `path` is not as it should be."""
+    if ROOT / "data" in path.parents:
+        return "restore it with `git checkout data`, name another folder with --data-dir"
+    return "name another folder with --data-dir"
 
 
 def read_archive(path, shape, count):
@@ -130,7 +140,7 @@ def download(path):
     except (ImportError, RuntimeError) as error:  # of a torchvision that does not fit to torch
         reason = error
     fault = f"{path.name} is missing in {short_path(path.parent)} and cannot be downloaded ({first_line(reason)})"
-    raise UserError(f"{fault}: restore it with `git checkout data`, or see --data-dir")
+    raise UserError(f"{fault}: {advice_on(path)}")
 
 
 def to_float(images):
@@ -152,15 +162,18 @@ def batches(images, batch_size, generator=None):
 
 def first_images(images, labels):
     """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU. Among the first 100 of
-    MNIST's training images, and of its test images, there is one of each."""
-    _, first = np.unique(labels, return_index=True)
+    MNIST's training images, and of its test images, there is one of each; UserError where there is not."""
+    digits, first = np.unique(labels, return_index=True)
+    complete = digits.tolist() == list(range(10))
+    require(complete, f"the labels are not MNIST's, 0 to 9, but {digits.tolist()}: name another folder with --data-dir")
     return to_float(images[first])
 
 
 def read_digit(path):
     """A photograph or a drawing of one digit as MNIST would have it: the digit in 20 x 20 pixels, its centre of mass in
     the middle of 28 x 28, bright on dark. It may be in grey or colours, on a transparent ground, dark on bright, of any
-    size. What has 28 x 28 pixels and is bright on dark stays as it is.
+    size; specks, and what comes in from the edge, are left out. What has 28 x 28 pixels and is bright on dark stays as
+    it is.
 
     Returns:
         [784] float32 in [0, 1].
@@ -170,14 +183,19 @@ def read_digit(path):
     """
     from PIL import Image  # only here: a view does not need it
 
-    brightness = read_brightness(path)
-    background = np.median(np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]]))
+    brightness = read_brightness(full_path(path))
+    counts, edges = np.histogram(brightness, bins=16, range=(0, 1))
+    most_common = edges[counts.argmax()] + 1 / 32
+    background = np.median(brightness[np.abs(brightness - most_common) < 1 / 8])
     if brightness.shape == (28, 28) and background == 0 and brightness.max() > 0.5:
         return torch.from_numpy(brightness.ravel())
-    contrast = np.abs(brightness - background)
-    require(contrast.max() > 0.1, f"nothing is drawn in {short_path(path)}: the image has one colour")
-    ink = contrast / contrast.max()
-    ink[ink < 0.2] = 0  # paper, and the noise of a camera
+    contrast = Image.fromarray(np.abs(brightness - background).astype(np.float32))
+    contrast.thumbnail((128, 128), Image.Resampling.BOX)
+    ink = np.array(contrast)
+    require(ink.max() > 0.1, f"nothing is drawn in {short_path(path)}, or too faintly")
+    ink *= main_parts(ink > 0.2 * ink.max())  # below are paper, and the noise of a camera
+    ink[ink < 0.2 * ink.max()] = 0
+    ink /= ink.max()
     rows, columns = np.nonzero(ink.max(axis=1) > 0.5)[0], np.nonzero(ink.max(axis=0) > 0.5)[0]
     box = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     scale = 20 / max(box.size)
@@ -196,16 +214,45 @@ def read_digit(path):
     return torch.from_numpy(image.ravel())
 
 
+def main_parts(drawn):
+    """Which pixels of an image are the digit, and a margin of one pixel around it, when `drawn` [height, width] says
+    which are not background. Specks are left out: whatever is smaller than a twentieth of the largest connected part.
+    So is what touches the edge, like the black frame of a scanner, if a part that could be a digit does not."""
+    from PIL import Image, ImageDraw, ImageFilter
+
+    # With a margin, diagonal lines hold together: Pillow fills along rows and columns.
+    unfilled = Image.fromarray(drawn.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
+    parts, inner = [], []
+    while (left := np.argwhere(np.asarray(unfilled) == 1)).size:
+        row, column = left[0].tolist()
+        ImageDraw.floodfill(unfilled, (column, row), 2)
+        part = np.asarray(unfilled) == 2
+        ImageDraw.floodfill(unfilled, (column, row), 0)
+        parts.append(part)
+        rows, columns = (part & drawn).any(axis=1), (part & drawn).any(axis=0)
+        touches_edge = rows[0] or rows[-1] or columns[0] or columns[-1]
+        if not touches_edge and max(rows.sum(), columns.sum()) >= max(drawn.shape) / 10:
+            inner.append(part)
+    parts = inner or parts
+    largest = max(part.sum() for part in parts)
+    return np.any([part for part in parts if part.sum() >= largest / 20], axis=0)
+
+
 def read_brightness(path):
     """The brightness [height, width] float32 in [0, 1] of an image file. What is transparent becomes white under dark
     colours, and black under bright ones."""
     from PIL import Image, ImageOps
 
+    is_readable = os.path.isfile(path) or not os.path.exists(path)  # reading a pipe would wait for ever
+    require(is_readable, f"{short_path(path)} is not a file: name an image")
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            file = Image.open(io.BytesIO(path.read_bytes()))
             picture = ImageOps.exif_transpose(file)
             if picture.mode[0] in "IF":  # 16 bits and more, which convert would cut off
                 values = np.asarray(picture, np.float32)
+                require(np.isfinite(values).all(), "it has NaN or infinity in it")
                 return (values - min(0, values.min())) / max(1e-12, np.ptp([0, *values.ravel()]))
             colours = picture.convert("RGBA")
     except Exception as error:  # Pillow raises many kinds on files that are damaged, huge or none
@@ -651,7 +698,9 @@ def load_checkpoint(path, *classes):
         UserError: it is missing, a plain state_dict, or of another method.
     """
     path = Path(path)
-    require(path.is_file(), f"there are no weights at {short_path(path)}: check the name, or make them with --train")
+    require_no_folder(path)
+    exists = os.path.isfile(path)  # and not path.is_file(), which raises when a name is too long
+    require(exists, f"there are no weights at {short_path(path)}: check the name, or make them with --train")
     with damage_reported(path):
         content = read_untrusted(path)
         require(isinstance(content, dict) and content, "there are no weights in it")
@@ -686,6 +735,11 @@ def load_checkpoint(path, *classes):
         numbers = [*map(torch.tensor, history), *model.state_dict().values()]
         require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
     return model.eval().requires_grad_(False), Info(file_name(path), config, history)
+
+
+def require_no_folder(path):
+    """Raise UserError when what should be a file of weights is a folder."""
+    require(not os.path.isdir(path), f"{short_path(path)} is a folder: name a file of weights")
 
 
 @contextlib.contextmanager
@@ -725,9 +779,9 @@ def load_pretrained(name):
     import sparse_ksparse
     import sparse_l1
 
-    path = checkpoint_path(str(name).removesuffix(".pt"))
-    if not path.is_file() and full_path(name).is_file():
-        path = full_path(name)
+    path, elsewhere = checkpoint_path(str(name).removesuffix(".pt")), full_path(name)
+    if not os.path.isfile(path) and (os.path.isfile(elsewhere) or os.path.dirname(name)):
+        path = elsewhere
     return load_checkpoint(path, sparse_l1.SparseL1, sparse_kl.SparseKL, sparse_ksparse.KSparse)
 
 
@@ -763,7 +817,8 @@ PARTS = 12  # units shown for each digit
 @contextlib.contextmanager
 def own_style():
     """Everything is drawn under matplotlib's own defaults, whatever a matplotlibrc or a style of the user's says."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters in a name that the font does not have
         matplotlib.rcdefaults()
         yield
 
@@ -953,19 +1008,22 @@ def show(paths):
     try:
         from matplotlib import pyplot  # only here: it picks a window system
 
-        if pyplot.get_backend().lower() == "agg":
-            print_line("There is no display for --show: look at the files above.")
-            return
         for path in paths:
             pixels = pyplot.imread(path)
             height, width = pixels.shape[:2]
-            pyplot.figure(figsize=(width / DPI, height / DPI), dpi=DPI).figimage(pixels)
+            figure = pyplot.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+            figure.figimage(pixels)
+            has_window = figure.canvas.required_interactive_framework is not None
+            require(has_window, f"there is no display for matplotlib's backend {pyplot.get_backend()}")
         pyplot.show()
-    except (ImportError, ValueError) as error:  # of a backend that is not installed
+    except Exception as error:  # backends are installed by the user, and raise what they like
         print_line(f"--show cannot open windows ({first_line(error)}): look at the files above.")
 
 
 # 7. explore.html -----------------------------------------------------------------------------------------
+PAGE_MARK = b"<title>Draw a digit and watch the code</title>"  # in every version of the page
+
+
 def write_explorer(model, info, report, images, folder):
     """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights, two bytes each, its
     units' digits, and images [10, 784] for the page's buttons. A copy of the page goes beside it."""
@@ -989,7 +1047,7 @@ def write_explorer(model, info, report, images, folder):
     }
     write_file(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
     page = ROOT / "outputs" / "shipped" / "explore.html"
-    if folder.resolve() != page.parent:
+    if real_path(folder) != page.parent:
         write_file(folder / page.name, page.read_bytes(), "--output-dir")
 
 
@@ -1062,24 +1120,24 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     places.add_argument(
-        "--data-dir", type=full_path, default=ROOT / "data", metavar="DIR", help="where MNIST lies (default: data)"
+        "--data-dir", type=path_option, default=ROOT / "data", metavar="DIR", help="where MNIST lies (default: data)"
     )
     places.add_argument(
         "--checkpoint",
-        type=full_path,
+        type=path_option,
         metavar="FILE",
         help="weights elsewhere: look at them, or with --train write them",
     )
     places.add_argument(
         "--output-dir",
-        type=full_path,
+        type=path_option,
         default=ROOT / "outputs",
         metavar="DIR",
         help="for the pictures (default: outputs)",
     )
     places.add_argument(
         "--image",
-        type=full_path,
+        type=path_option,
         nargs="+",
         default=[],
         metavar="FILE",
@@ -1087,6 +1145,14 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
     )
     places.add_argument("--show", action="store_true", help="open the pictures in windows too")
     return parser
+
+
+def path_option(text):
+    """`full_path` for argparse, which does not quote what another error says."""
+    try:
+        return full_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(cls, parser):
@@ -1133,7 +1199,9 @@ def run(cls, parser):
     options, requests = parse_arguments(cls, parser)
     device = pick_device(options.device)
     models = [find_or_prepare(cls, parser, given, options, device) for given in requests]
-    require_writable(options.output_dir, "--output-dir")  # before the work, not after it
+    for _, info, path in models:  # before the work, not after it
+        require_output_free(options.output_dir, info.name, path)
+    require_writable(options.output_dir, "--output-dir")
     own_digits = read_own_digits(parser, options.image)
 
     all_trained = all(info.history for _, info, _ in models)
@@ -1235,14 +1303,15 @@ def model_name(cls, defaults, given):
     return "_".join(parts)
 
 
-def require_good_name(name):
+def require_good_name(name, advice=""):
     """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page
-    and its address."""
+    and its address. `advice` says how to get a shorter one."""
     good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
     fault = f"{name!r} cannot be the name of pictures and a page"
     require(good, f"{fault}: take printable characters without \\, and no dot at the start")
+    require(not name.startswith("explore"), f"{fault}: the page's own files are called so")
     length = len(name.encode())  # a file's name has up to 255 bytes, and NAME_image_FILE.png has two of ours
-    require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most")
+    require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most{advice}")
 
 
 def find_or_prepare(cls, parser, given, options, device):
@@ -1251,7 +1320,7 @@ def find_or_prepare(cls, parser, given, options, device):
     defaults = default_config(cls, parser)
     named_path = checkpoint_path(model_name(cls, defaults, given))
     path = options.checkpoint or named_path
-    require_good_name(file_name(path))
+    require_good_name(file_name(path), advice="; name the weights yourself with --checkpoint FILE --train")
     if options.checkpoint and not options.train:
         model, info = load_matching(cls, path, given, "leave that option out, name another file")
     elif named_path.is_file() and not options.train:
@@ -1282,7 +1351,8 @@ def load_matching(cls, path, wanted, advice):
 def require_replaceable(cls, path, even_if_damaged):
     """Raise UserError when there is something at `path` that --train must not replace: it replaces weights of the same
     method, and where the program gave the file its name also a damaged one."""
-    if not path.exists():
+    require_no_folder(path)
+    if not os.path.exists(path):
         return
     try:
         load_checkpoint(path, cls)
@@ -1291,6 +1361,18 @@ def require_replaceable(cls, path, even_if_damaged):
         replaceable = even_if_damaged and isinstance(error, DamagedCheckpoint)
         require(replaceable, f"{fault}: remove it first, or name another file with --checkpoint")
         print_line(f"{error}: it stays until the new weights are complete.")
+
+
+def require_output_free(folder, name, path):
+    """Raise UserError when the pictures and the page of a model called `name`, with weights at `path`, would be in the
+    way of something in `folder` that this program did not write."""
+    folder, path = real_path(folder), real_path(path)
+    fault = f"--output-dir {short_path(folder)} is, or lies below, the file of the weights"
+    require(path != folder and path not in folder.parents, f"{fault}: name another folder")
+    for file, mark in ((folder / f"{name}.js", b"explore("), (folder / "explore.html", PAGE_MARK)):
+        is_ours = not file.exists() or (file.is_file() and mark in file.read_bytes()[:1000])
+        fault = f"{short_path(file)} was not written by this program"
+        require(is_ours, f"{fault}: move it, or name another folder with --output-dir")
 
 
 def pick_device(name):
@@ -1378,6 +1460,7 @@ def write_file(path, content, option):
     """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
     when it cannot be written, with the command line's `option` as a way out."""
     try:
+        path = real_path(path)  # a link stays a link
         path.parent.mkdir(parents=True, exist_ok=True)
         # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
@@ -1402,17 +1485,23 @@ def require_writable(folder, option):
 
 def cannot_write(path, error, option):
     """What to say of an OSError."""
-    advice = f"name another place with {option}"
+    advice, reason = f"name another place with {option}", error.strerror or error
+    if isinstance(error, FileExistsError):
+        reason = "it is a file, and has to be a folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = f"make room, or {advice}"
-    return f"cannot write {short_path(path)}: {error.strerror or error}; {advice}"
+    return f"cannot write {short_path(path)}: {reason}; {advice}"
 
 
 def full_path(text):
-    """A path as the user means it: ~ is the home folder, and links are followed. An empty one is argparse's error."""
-    if not str(text):
-        raise argparse.ArgumentTypeError("it is empty")
-    return Path(os.path.realpath(os.path.expanduser(text)))
+    """A path as the user means it: ~ is the home folder. A link keeps its own name. UserError when it is empty."""
+    require(str(text), "a path is empty")
+    return Path(os.path.expanduser(text)).absolute()
+
+
+def real_path(path):
+    """Where a path leads when links are followed; Path.resolve raises on a loop of them."""
+    return Path(os.path.realpath(path))
 
 
 def first_line(error):
@@ -1424,7 +1513,7 @@ def first_line(error):
 def short_path(path):
     """A path as the user would type it: relative when it lies below the working directory."""
     with contextlib.suppress(ValueError, OSError):
-        return str(Path(path).resolve().relative_to(Path.cwd()))
+        return str(Path(path).absolute().relative_to(Path.cwd()))
     return str(path)
 
 

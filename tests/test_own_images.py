@@ -1,11 +1,13 @@
 """Images of the user's own: whatever they are, the model sees a digit as MNIST has them."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from conftest import run
 from matplotlib.image import imread
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import common
 
@@ -72,6 +74,50 @@ def test_a_digit_is_read_however_it_was_made(digit, way, tmp_path):
     assert likeness > 0.7, likeness  # it is drawn three quarters as wide as the original
 
 
+SPOILS = {
+    "a dark pixel in a corner": ((0, 0), (0, 0)),
+    "a speck": ((700, 600), (708, 606)),
+    "a dark row at the top": ((0, 0), (799, 3)),
+    "a dark bar at the left": ((0, 0), (60, 699)),
+    "a line from the right": ((760, 300), (799, 304)),
+}
+
+
+@pytest.mark.parametrize("kind", [*SPOILS, "a scanner's frame"])
+@pytest.mark.parametrize("strength", [255, 90])
+def test_what_lies_around_the_digit_is_left_out(digit, kind, strength, tmp_path):
+    """In black, around a digit in black or in grey."""
+    clean = large(digit).point(lambda value: value * strength // 255)
+    spoiled = clean.copy()
+    pen = ImageDraw.Draw(spoiled)
+    if kind == "a scanner's frame":
+        pen.rectangle([0, 0, spoiled.width - 1, spoiled.height - 1], outline=255, width=14)
+    else:
+        pen.rectangle(SPOILS[kind], fill=255)
+    for name, image in (("clean", clean), ("spoiled", spoiled)):
+        image.point(lambda value: 255 - value).save(tmp_path / f"{name}.png")
+    expected, found = common.read_digit(tmp_path / "clean.png"), common.read_digit(tmp_path / "spoiled.png")
+    assert (expected - found).abs().mean() < 0.02
+
+
+def test_a_digit_that_touches_the_edge_is_whole(digit, tmp_path):
+    page = Image.fromarray(digit).resize((300, 300), Image.Resampling.BICUBIC)
+    page.crop(page.point(lambda value: 255 * (value > 127)).getbbox()).save(tmp_path / "cropped.png")
+    page.save(tmp_path / "whole.png")
+    cropped, whole = common.read_digit(tmp_path / "cropped.png"), common.read_digit(tmp_path / "whole.png")
+    assert (cropped - whole).abs().mean() < 0.05
+
+
+def test_a_digit_in_two_parts_is_whole(tmp_path):
+    page = Image.new("L", (200, 200))
+    pen = ImageDraw.Draw(page)
+    pen.line([(60, 40), (60, 90), (130, 90)], fill=255, width=12)
+    pen.line([(110, 110), (110, 170)], fill=255, width=12)
+    page.save(tmp_path / "4.png")
+    lit = (common.read_digit(tmp_path / "4.png").view(28, 28) > 0.5).nonzero()
+    assert (lit.amax(dim=0) - lit.amin(dim=0) + 1).tolist()[0] >= 19
+
+
 def test_an_image_as_mnist_has_it_stays_as_it_is(digit, tmp_path):
     Image.fromarray(digit).save(tmp_path / "x.png")
     assert torch.equal(common.read_digit(tmp_path / "x.png"), torch.from_numpy(digit / np.float32(255)).view(784))
@@ -93,6 +139,10 @@ BAD = {
     "empty": (b"", "cannot identify image file"),
     "cut off": ("cut", "truncated|broken"),
     "blank": ("blank", "nothing is drawn"),
+    "not numbers": ("NaN", "NaN or infinity"),
+    "huge": ("huge", "cannot be read as an image"),
+    "a folder": ("folder", "is not a file"),
+    "a pipe": ("pipe", "is not a file"),
 }
 
 
@@ -102,6 +152,14 @@ def test_what_cannot_be_read_is_told_in_one_line(digit, kind, tmp_path):
     path = tmp_path / "x.png"
     if content == "blank":
         Image.new("L", (50, 50), 128).save(path)
+    elif content == "NaN":
+        Image.fromarray(np.full((50, 50), np.nan, np.float32)).save(path, format="TIFF")
+    elif content == "huge":
+        Image.new("1", (12_000, 12_000)).save(path)
+    elif content == "folder":
+        path.mkdir()
+    elif content == "pipe":
+        os.mkfifo(path)
     elif content == "cut":
         large(digit).save(path)
         path.write_bytes(path.read_bytes()[:3000])

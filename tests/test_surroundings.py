@@ -166,7 +166,8 @@ def test_a_path_is_what_the_user_means(tmp_path, monkeypatch):
     parser = METHODS["sparse_l1"].parser()
     for typed in ("~/real/x.pt", "x.pt", "./x.pt", "../link/x.pt", "../real/./x.pt"):
         options = parser.parse_args([f"--checkpoint={typed}", f"--output-dir={typed}", f"--data-dir={typed}"])
-        assert {options.checkpoint, options.output_dir, options.data_dir} == {tmp_path / "real" / "x.pt"}, typed
+        for path in (options.checkpoint, options.output_dir, options.data_dir):
+            assert path.is_absolute() and common.real_path(path) == tmp_path / "real" / "x.pt", typed
 
 
 @pytest.mark.parametrize("option", ["--checkpoint", "--output-dir", "--data-dir"])
@@ -174,7 +175,107 @@ def test_an_empty_path_is_a_mistake(option, capsys):
     """`--output-dir "$OUT"`, and OUT is not set."""
     with pytest.raises(SystemExit):
         METHODS["sparse_l1"].parser().parse_args([option, ""])
-    assert f"argument {option}" in capsys.readouterr().err
+    assert f"argument {option}: a path is empty" in capsys.readouterr().err
+
+
+def test_an_empty_path_in_python_is_told_in_a_line():
+    for function in (common.load_mnist, common.load_pretrained):
+        with pytest.raises(common.UserError, match="a path is empty"):
+            function("")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "checkpoints/sparse_l1.pt", "~/none.pt"])
+def test_weights_that_are_not_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(common.UserError, match="there are no weights at") as error:
+        common.load_pretrained(name)
+    assert "checkpoints/checkpoints" not in str(error.value)
+
+
+def refused(*arguments, cwd):
+    """The one line with which a command ends that has written nothing."""
+    before = contents(cwd)
+    result = run("sparse_l1.py", *arguments, cwd=cwd)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result
+    assert contents(cwd) == before
+    return result.stderr
+
+
+TRAIN = ["--train", "--hidden", 4, "--epochs", 1, "--batch-size", 6000]
+
+
+def test_weights_and_pictures_in_each_others_way(room):
+    for output_dir in ("new", "new/below", "./new"):
+        line = refused(*TRAIN, "--checkpoint", "new", "--output-dir", output_dir, cwd=room)
+        assert "is, or lies below, the file of the weights" in line
+    (room / "folder").mkdir()
+    for options in (TRAIN, []):
+        line = refused(*options, "--checkpoint", "folder", "--output-dir", "out", cwd=room)
+        assert "folder is a folder: name a file" in line
+    line = refused(*TRAIN, "--checkpoint", "out/explore.html", "--output-dir", "out", cwd=room)
+    assert "the page's own files are called so" in line
+
+
+@pytest.mark.parametrize("name", ["explore.html", "l1.js"])
+def test_somebody_elses_page_stays(room, name):
+    (room / "out").mkdir()
+    (room / "out" / name).write_text("mine")
+    line = refused("--checkpoint", "l1.pt", "--output-dir", "out", cwd=room)
+    assert f"out/{name} was not written by this program: move it" in line
+
+
+def test_a_loop_of_links(room):
+    (room / "a").symlink_to("b")
+    (room / "b").symlink_to("a")
+    assert "cannot write a: " in refused("--checkpoint", "l1.pt", "--output-dir", "a", cwd=room)
+    assert "there are no weights at a" in refused("--checkpoint", "a", cwd=room)
+
+
+def test_a_link_keeps_its_own_name(room):
+    (room / "mine.pt").symlink_to("l1.pt")
+    result = run("sparse_l1.py", "--checkpoint", "mine.pt", "--output-dir", "out", cwd=room)
+    assert result.returncode == 0 and "weights       mine.pt\n" in result.stdout, result
+    assert (room / "out" / "mine_loss.png").exists()
+
+
+def test_a_folder_that_is_a_file_or_the_archives_own(room, archives):
+    (room / "file").write_text("mine")
+    line = refused("--checkpoint", "l1.pt", "--output-dir", "file", cwd=room)
+    assert "cannot write file: it is a file, and has to be a folder; name another place with --output-dir" in line
+    line = refused("--checkpoint", "l1.pt", "--data-dir", "file", "--output-dir", "out", cwd=room)
+    assert "file/MNIST/raw" in line and "--data-dir" in line and "git" not in line
+    line = refused("--checkpoint", "l1.pt", "--data-dir", archives, "--output-dir", "out", cwd=room)
+    assert "is MNIST/raw itself: name the folder that MNIST/raw lies in" in line
+
+
+@pytest.mark.parametrize("change", ["too large", "none"])
+def test_labels_that_are_not_the_ten_digits(archives, room, change):
+    path = archives / "t10k-labels-idx1-ubyte.gz"
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[8:] = bytes(12 if change == "too large" and label == 3 else min(label, 8) for label in content[8:])
+    path.write_bytes(gzip.compress(bytes(content)))
+    line = refused("--checkpoint", "l1.pt", "--data-dir", archives.parents[1], "--output-dir", "out", cwd=room)
+    assert "the labels are not MNIST's, 0 to 9" in line
+
+
+@pytest.mark.parametrize("backend", ["svg", "module://os", "webagg"])
+def test_a_backend_without_windows(room, backend):
+    variables = environment(MPLBACKEND=backend, DISPLAY=None)
+    result = run("sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out", "--show", cwd=room, env=variables)
+    assert (result.returncode, result.stderr) == (0, ""), result
+    assert result.stdout.splitlines()[-1].startswith("--show cannot open windows (")
+
+
+def test_letters_that_the_font_does_not_have(room):
+    shutil.copy(room / "l1.pt", room / "稀疏.pt")
+    result = run("sparse_l1.py", "--checkpoint", "稀疏.pt", "--output-dir", "out", cwd=room)
+    assert (result.returncode, result.stderr) == (0, ""), result
+
+
+def test_a_generated_name_that_is_too_long(room):
+    options = ["--hidden", 4, "--lr", 0.0012345678901234567, "--weight-decay", 1.2345678901234567e-06]
+    options += ["--tie", 1.2345678901234567e-07, "--l1-weight", 1.2345678901234567e-05, "--seed", 1234567890]
+    assert "with --checkpoint FILE --train" in refused(*options, cwd=room)
 
 
 def test_load_pretrained_and_load_mnist_know_the_home_folder(room, monkeypatch):
