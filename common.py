@@ -52,6 +52,9 @@ PIXELS = 28 * 28
 
 
 # 1. Data -------------------------------------------------------------------------------------------------
+TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
+
+
 class Data(NamedTuple):
     train_images: torch.Tensor  # [60000, 784] uint8, 0 is the background
     train_labels: torch.Tensor  # [60000] int64, the digit
@@ -81,7 +84,7 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
     return Data(
         train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
         train_labels=load_archive(raw / "train-labels-idx1-ubyte.gz", (60_000,), train_count).long(),
-        test_images=load_archive(raw / "t10k-images-idx3-ubyte.gz", (10_000, 28, 28), 10_000).view(-1, PIXELS),
+        test_images=load_archive(raw / TEST_IMAGES, (10_000, 28, 28), 10_000).view(-1, PIXELS),
         test_labels=load_archive(raw / "t10k-labels-idx1-ubyte.gz", (10_000,), 10_000).long(),
     )
 
@@ -563,6 +566,18 @@ def mean_loss(model, images, precision="float32"):
 
 # 4. Evaluation -------------------------------------------------------------------------------------------
 KEPT = (25, 100)  # numbers of units for which the report says what they alone draw
+STRONGEST, MIDDLING, BINS = 12, 6, 20  # of `Examples`
+
+
+class Examples(NamedTuple):
+    """The images that light each unit; image -1 and code 0 fill up where it is active on fewer. The range of a unit's
+    code goes from where it is active to its largest."""
+
+    strongest: torch.Tensor  # [hidden, 12] int64, the images on which the unit's code is largest, the largest first
+    strongest_code: torch.Tensor  # [hidden, 12] that code
+    middling: torch.Tensor  # [hidden, 6] int64, of the others those with a code nearest to the middle of its range
+    middling_code: torch.Tensor  # [hidden, 6] that code
+    histogram: torch.Tensor  # [hidden, 20] int64, images in equal bins of its range
 
 
 @dataclass
@@ -581,6 +596,7 @@ class Report:
     median_code: torch.Tensor  # [hidden], over images: what each unit does on most of them
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
     digits: torch.Tensor  # [10, hidden], each digit's share of a unit's mean code
+    examples: Examples  # of the test images
 
 
 @torch.no_grad()
@@ -619,6 +635,34 @@ def evaluate(model, images, labels):
         median_code=median_code.cpu(),
         frequency=frequency.cpu(),
         digits=(mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)).cpu(),
+        examples=find_examples(code, model.active_above),
+    )
+
+
+def find_examples(code, active_above):
+    """Examples, on the CPU, for the code [n, hidden] of n images, at least 12."""
+    found = [examples_of(part.contiguous(), active_above) for part in code.T.split(250)]  # to need less memory
+    return Examples(*(torch.cat(tensors).cpu() for tensors in zip(*found, strict=True)))
+
+
+def examples_of(code, active_above):
+    """Examples of some units, for their code [units, n]."""
+    largest, strongest = code.topk(STRONGEST)
+    is_active = largest > active_above
+    width = (largest[:, :1] - active_above).clamp(min=1e-12) / BINS
+    from_middle = (code - active_above - width * BINS / 2).abs()
+    from_middle[code <= active_above] = math.inf
+    from_middle.scatter_(1, strongest, math.inf)
+    nearest, middling = from_middle.topk(MIDDLING, largest=False)
+    is_other = nearest < math.inf
+    bins = ((code - active_above) / width).long().clamp(0, BINS - 1)
+    histogram = torch.zeros(len(code), BINS, dtype=torch.int64, device=code.device)
+    return Examples(
+        strongest=strongest.where(is_active, -1),
+        strongest_code=largest.where(is_active, 0),
+        middling=middling.where(is_other, -1),
+        middling_code=code.gather(1, middling).where(is_other, 0),
+        histogram=histogram.scatter_add_(1, bins, (code > active_above).long()),
     )
 
 
@@ -812,6 +856,7 @@ if backend is not None:
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
 DPI = 100  # screen pixels per inch
 PARTS = 12  # units shown for each digit
+ROWS = 24  # units in the picture of examples
 
 
 @contextlib.contextmanager
@@ -824,13 +869,16 @@ def own_style():
 
 
 @own_style()
-def draw_pictures(model, info, report, train_digits, test_digits):
-    """All pictures of a model on the CPU: a dict from kind to figure. The digits are images [10, 784]."""
+def draw_pictures(model, info, report, data):
+    """All pictures of a model on the CPU: a dict from kind to figure. The report is that of data's test images."""
+    train_digits = first_images(data.train_images, data.train_labels)
+    test_digits = first_images(data.test_images, data.test_labels)
     train_rows = [("input", train_digits), ("output", model(train_digits)[0])]
     test_rows = [("input", test_digits), ("output", model(test_digits)[0])]
     return {
         "loss": plot_loss(model, info, report),
         "features": plot_features(model, info, report),
+        "units": plot_units(model, info, report, data.test_images),
         "codes": plot_codes(info, report),
         "parts": plot_parts(model, info.name, report, test_digits),
         "test": plot_rows(test_rows, f"{info.name}: test images"),
@@ -958,6 +1006,52 @@ def plot_features(model, info, report):
     return figure
 
 
+def plot_units(model, info, report, images):
+    """What units stand for: a row each for two dozen units, from the most to the least often active, with what it draws
+    and looks for, and of the images [n, 784] uint8 those that light it most."""
+    order = report.frequency.argsort(descending=True, stable=True)
+    units = order[torch.linspace(0, len(order) - 1, min(ROWS, len(order))).round().long()]
+    strongest, codes = report.examples.strongest[units], report.examples.strongest_code[units]
+    columns, gap, zoom = 2 + STRONGEST, 16, 2
+    tiles = np.ones((len(units), columns, PIXELS, 4), np.float32)
+    red_and_blue = matplotlib.colormaps["RdBu_r"]
+    for row, unit in enumerate(units):
+        for column, weights in enumerate((model.dictionary[unit], model.encoder.weight[unit])):
+            tiles[row, column] = red_and_blue((weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5).numpy())
+        examples = to_float(images[strongest[row].clamp(min=0)])
+        tiles[row, 2:, :, :3] = marked(examples, model.dictionary[unit]).numpy()
+    tiles[:, 2:][strongest.numpy() < 0] = 1  # there is no such image
+    title = (
+        f"{info.name}: units from the most to the least often active, and the test images that light each most, with "
+        "its code; red: ink that the unit draws, blue: paper that it clears"
+    )
+    pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, zoom, between=1)
+    figure, axes = framed(pixels, title, left=96, top=62)
+    for column, heading in ((0, "draws"), (1, "looks for")):
+        left, _ = corner(column, columns, gap, zoom)
+        axes.text(left + 14 * zoom, -4, heading, size=9, color=INK, ha="center")
+    for row, unit in enumerate(units.tolist()):
+        _, top = corner(row * columns, columns, gap, zoom)
+        axes.text(4, top + 10 * zoom, f"unit {unit}", size=10, color=INK, ha="right", va="center")
+        frequency = f"on {100 * report.frequency[unit]:.1f} %"
+        axes.text(4, top + 19 * zoom, frequency, size=9, color=QUIET, ha="right", va="center")
+        for column, code in enumerate(codes[row].tolist(), start=2):
+            if code > model.active_above:
+                left, top = corner(row * columns + column, columns, gap, zoom)
+                axes.text(left + 14 * zoom, top - 3, f"{code:#.3g}", size=7, color=QUIET, ha="center")
+    return figure
+
+
+def marked(images, picture):
+    """Images [n, 784] in [0, 1] in grey, as colours [n, 784, 3], with what a unit that draws `picture` [784] explains
+    of each: ink that it draws in red, and paper that it clears in blue."""
+    grey, red, blue = (torch.tensor(matplotlib.colors.to_rgb(colour)) for colour in ("#9aa5b1", "#d00000", "#2166ac"))
+    share = picture / picture.abs().max().clamp(min=1e-12)
+    drawn, cleared = share.clamp(min=0).sqrt()[:, None], share.neg().clamp(min=0)[:, None]
+    ink, paper = grey + drawn * (red - grey), 1 + 0.6 * cleared * (blue - 1)
+    return paper + images[..., None] * (ink - paper)
+
+
 def plot_codes(info, report):
     """Which digits a unit fires for: one row a digit, one column a unit, units grouped by the digit they prefer."""
     shares = report.digits.numpy()
@@ -1025,10 +1119,11 @@ PAGE_MARK = b"<title>Draw a digit and watch the code</title>"  # in every versio
 
 
 def write_explorer(model, info, report, images, folder):
-    """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU: its weights, two bytes each, its
-    units' digits, and images [10, 784] for the page's buttons. A copy of the page goes beside it."""
+    """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU and to show its units: its weights, two
+    bytes each, what its report says of each unit, and images [10, 784] for the page's buttons."""
     encoder_scale, encoder = two_bytes_each(model.encoder.weight)
     dictionary_scale, dictionary = two_bytes_each(model.dictionary)
+    examples = report.examples
     content = {
         "name": info.name,
         "method": model.name,
@@ -1043,12 +1138,31 @@ def write_explorer(model, info, report, images, folder):
         "decoder_bias": packed(model.decoder.bias, "<f4"),
         "rest": packed(report.median_code, "<f4"),
         "digits": packed((255 * report.digits).round(), "u1"),
+        "frequency": packed(report.frequency, "<f4"),
+        "strongest": packed(examples.strongest, "<i2"),
+        "strongest_code": packed(examples.strongest_code, "<f4"),
+        "middling": packed(examples.middling, "<i2"),
+        "middling_code": packed(examples.middling_code, "<f4"),
+        "histogram": packed(examples.histogram, "<u2"),
         "images": packed((255 * images).round(), "u1"),
     }
-    write_file(folder / f"{info.name}.js", f"explore({json.dumps(content)});\n".encode(), "--output-dir")
+    write_script(folder / f"{info.name}.js", content)
+
+
+def write_page(folder, data_dir):
+    """Write to `folder` what the models in it share: the page, the test images, and the list of the models' names."""
+    archive = full_path(data_dir) / "MNIST" / "raw" / TEST_IMAGES
+    write_script(folder / "explore_images.js", base64.b64encode(archive.read_bytes()).decode())
+    names = [path.stem for path in sorted(folder.glob("*.js")) if path.read_bytes()[:9] == b"explore({"]
+    write_script(folder / "explore_models.js", names)
     page = ROOT / "outputs" / "shipped" / "explore.html"
     if real_path(folder) != page.parent:
         write_file(folder / page.name, page.read_bytes(), "--output-dir")
+
+
+def write_script(path, content):
+    """Write a file that hands `content` to explore.html. (A page that was opened from disk may read no other files.)"""
+    write_file(path, f"explore({json.dumps(content)});\n".encode(), "--output-dir")
 
 
 def two_bytes_each(matrix):
@@ -1206,7 +1320,7 @@ def run(cls, parser):
 
     all_trained = all(info.history for _, info, _ in models)
     data = load_mnist(options.data_dir, train_count=100 if all_trained else 60_000)
-    train_digits = first_images(data.train_images, data.train_labels)
+    first_images(data.train_images, data.train_labels)  # a missing digit is found before the training
     test_digits = first_images(data.test_images, data.test_labels)
     on_device = Data(*(tensor.to(device) for tensor in data))
 
@@ -1220,7 +1334,7 @@ def run(cls, parser):
         report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
         print_line(report_text(model, info, report, path))
         model.cpu()
-        for kind, figure in draw_pictures(model, info, report, train_digits, test_digits).items():
+        for kind, figure in draw_pictures(model, info, report, data).items():
             pictures.append(write_picture(figure, options.output_dir / f"{info.name}_{kind}.png"))
         for name, digit in own_digits.items():
             figure = plot_parts(model, f"{info.name}, {name}", report, digit[None])
@@ -1229,6 +1343,7 @@ def run(cls, parser):
         print_line(f"  {short_path(options.output_dir / 'explore.html')}#{quote(info.name)}")
         comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
 
+    write_page(options.output_dir, options.data_dir)
     if len(models) > 1:
         values = [info.config[cls.compared] for _, info, _ in models]
         name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
@@ -1369,7 +1484,8 @@ def require_output_free(folder, name, path):
     folder, path = real_path(folder), real_path(path)
     fault = f"--output-dir {short_path(folder)} is, or lies below, the file of the weights"
     require(path != folder and path not in folder.parents, f"{fault}: name another folder")
-    for file, mark in ((folder / f"{name}.js", b"explore("), (folder / "explore.html", PAGE_MARK)):
+    scripts = [folder / f"{stem}.js" for stem in (name, "explore_images", "explore_models")]
+    for file, mark in (*((script, b"explore(") for script in scripts), (folder / "explore.html", PAGE_MARK)):
         is_ours = not file.exists() or (file.is_file() and mark in file.read_bytes()[:1000])
         fault = f"{short_path(file)} was not written by this program"
         require(is_ours, f"{fault}: move it, or name another folder with --output-dir")

@@ -42,6 +42,7 @@ def command(here, small, monkeypatch, capfd):
     monkeypatch.setattr(common, "load_mnist", lambda data_dir, train_count: small)
     monkeypatch.setattr(common, "draw_pictures", lambda *arguments: {"empty": Figure()})
     monkeypatch.setattr(common, "write_explorer", lambda *arguments: None)
+    monkeypatch.setattr(common, "write_page", lambda *arguments: None)
 
     def command(line):
         script, *words = line.split()
@@ -242,8 +243,7 @@ def test_train_replaces_a_checkpoint_of_the_same_method_only(done, refuses, room
     (room / "half.pt").write_bytes((room / "l1.pt").read_bytes()[:3000])
     (room / "empty.pt").touch()
     torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
-    (room / "folder").mkdir()
-    for name in ("thesis.txt", "half.pt", "empty.pt", "folder", "kl.pt", "plain.pt"):
+    for name in ("thesis.txt", "half.pt", "empty.pt", "kl.pt", "plain.pt"):
         refuses(
             f"sparse_l1 --train {TINY} --checkpoint {name}", rf"{name} holds no weights of sparse_l1", "remove it first"
         )

@@ -116,6 +116,29 @@ def test_digits_are_shares_of_the_mean_code(judged):
     assert (report.digits[:, ~lit] == 0).all()
 
 
+def test_the_images_that_light_each_unit(judged):
+    defined, report = judged
+    low, examples = {"sparse_kl": 0.5}.get(defined.model.name, 0.0), report.examples
+    for unit in range(64):
+        code, most = defined.code[:, unit], defined.code[:, unit].max()
+        on = code[code > low]
+        strongest = [image for image in examples.strongest[unit].tolist() if image >= 0]
+        assert code[strongest] == pytest.approx(np.sort(on)[::-1][:12]) and len(set(strongest)) == min(12, len(on))
+        assert double(examples.strongest_code[unit])[: len(strongest)] == pytest.approx(code[strongest], rel=1e-4)
+        assert (examples.strongest_code[unit, len(strongest) :] == 0).all()
+
+        middling = [image for image in examples.middling[unit].tolist() if image >= 0]
+        others = [image for image in range(len(code)) if code[image] > low and image not in strongest]
+        distance = np.sort(np.abs(code[others] - (low + most) / 2))[:6]
+        assert np.abs(code[middling] - (low + most) / 2) == pytest.approx(distance, rel=1e-3, abs=1e-5)
+        assert set(middling) <= set(others) and len(set(middling)) == len(distance)
+
+        assert examples.histogram[unit].sum() == len(on)
+        if len(on) and most > low + 1e-6:
+            expected, _ = np.histogram(on, bins=20, range=(low, most))
+            assert np.abs(expected - double(examples.histogram[unit])).sum() <= 2  # one on an edge
+
+
 @given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 12))
 def test_keep_strongest_keeps_the_n_largest_contributions(seed, units, n):
     generator = torch.Generator().manual_seed(seed)

@@ -80,14 +80,14 @@ def test_no_room_for_the_pictures(room, places):
 def test_output_that_nobody_wants_is_no_failure(room, places, line):
     result = shell(f"set -o pipefail; {line}", *places)
     assert (result.returncode, result.stderr) == (0, "")
-    assert len(list((room / "pictures").glob("*.png"))) == 6
+    assert len(list((room / "pictures").glob("*.png"))) == 7
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_output_on_a_full_disk(room, places):
     result = shell('"$@" > /dev/full', *places)
     assert result.returncode == 0 and result.stderr.startswith("standard output: No space left"), result
-    assert result.stderr.count("\n") == 1 and len(list((room / "pictures").glob("*.png"))) == 6
+    assert result.stderr.count("\n") == 1 and len(list((room / "pictures").glob("*.png"))) == 7
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -95,7 +95,7 @@ def test_training_with_both_streams_on_a_full_disk(room):
     """A log that has filled its disk costs nobody the weights."""
     places = ["--checkpoint", room / "new.pt", "--output-dir", room / "pictures"]
     assert shell('"$@" > /dev/full 2>&1', "--train", *TINY, *places).returncode == 0
-    assert (room / "new.pt").is_file() and len(list((room / "pictures").glob("*.png"))) == 6
+    assert (room / "new.pt").is_file() and len(list((room / "pictures").glob("*.png"))) == 7
 
 
 def test_output_folder_removed_meanwhile(room, places):
@@ -103,7 +103,7 @@ def test_output_folder_removed_meanwhile(room, places):
     assert "epoch 1/3" in running.stdout.readline()
     shutil.rmtree(room / "pictures")
     running.communicate(timeout=60)
-    assert running.returncode == 0 and len(list((room / "pictures").glob("*.png"))) == 6
+    assert running.returncode == 0 and len(list((room / "pictures").glob("*.png"))) == 7
 
 
 # Ends
@@ -147,7 +147,7 @@ def test_two_at_once(room):
     for running in both:
         running.communicate(timeout=120)
         assert running.returncode == 0
-    assert not temporary(room) and len(list((room / "pictures").glob("*.png"))) == 6
+    assert not temporary(room) and len(list((room / "pictures").glob("*.png"))) == 7
     assert common.load_pretrained(room / "new.pt")[1].name == "new"
 
 

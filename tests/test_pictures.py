@@ -20,7 +20,7 @@ def drawn(method, data):
     report = common.evaluate(model, data.test_images[:199], data.test_labels[:199])
     train_digits = common.first_images(data.train_images, data.train_labels)
     test_digits = common.first_images(data.test_images, data.test_labels)
-    figures = common.draw_pictures(model, info, report, train_digits, test_digits)
+    figures = common.draw_pictures(model, info, report, data)
     return model, info, report, train_digits, test_digits, figures
 
 
@@ -53,7 +53,7 @@ def same(one, other):
 
 def test_every_picture_says_whose_it_is(drawn):
     *_, figures = drawn
-    assert sorted(figures) == ["codes", "features", "loss", "parts", "test", "train"]
+    assert sorted(figures) == ["codes", "features", "loss", "parts", "test", "train", "units"]
     for kind, figure in figures.items():
         titles = [text.get_text() for text in figure.texts] + [axes.get_title() for axes in figure.axes]
         assert any(title.startswith("a-model_of-mine") for title in titles), kind
@@ -141,6 +141,36 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
         assert same(tile(pixels, 12, top, row, n + 2, 14, 2), colours(total / (2 * limit) + 0.5, "RdBu_r"))
 
 
+def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
+    model, info, report, *_, figures = drawn
+    figure = figures["units"]
+    pixels, top = pixels_of(figure, tmp_path), 62 + 18 * figure.texts[0].get_text().count("\n")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    shown = [int(text.removeprefix("unit ")) for text in texts if text.startswith("unit ")]
+    by_activity = sorted(range(64), key=lambda unit: (-report.frequency[unit], unit))
+    assert shown == [by_activity[round(row * 63 / 23)] for row in range(24)]
+    assert f"on {100 * report.frequency[shown[0]]:.1f} %" in texts
+    images, white = common.to_float(data.test_images), 255
+    for row, unit in enumerate(shown):
+        for column, weights in ((0, model.dictionary[unit]), (1, model.encoder.weight[unit])):
+            expected = colours(weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5, "RdBu_r")
+            assert same(tile(pixels, 96, top, row, column, 16, 2), expected)
+        share = model.dictionary[unit] / model.dictionary[unit].abs().max()
+        for column, image in enumerate(report.examples.strongest[unit].tolist(), start=2):
+            found = tile(pixels, 96, top, row, column, 16, 2).reshape(784, 3)
+            if image < 0:
+                assert (found == white).all()
+                continue
+            red, green, blue = found.T
+            is_drawn = (images[image] > 0.9) & (share > 0.5)
+            is_rest = (images[image] > 0.9) & (share.abs() < 0.01)
+            is_cleared = (images[image] == 0) & (share < -0.5)
+            assert (red - blue)[is_drawn].min() > 100 if is_drawn.any() else True
+            assert np.ptp(found[is_rest], axis=1).max() < 60 if is_rest.any() else True
+            assert (blue - red)[is_cleared].min() > 20 if is_cleared.any() else True
+            assert f"{report.examples.strongest_code[unit, column - 2]:#.3g}" in texts
+
+
 def test_the_loss_graph_has_the_losses(drawn):
     model, info, report, *_, figures = drawn
     axes = figures["loss"].axes[0]
@@ -155,10 +185,11 @@ def test_the_loss_graph_has_the_losses(drawn):
 
 def test_pictures_of_an_extreme_model(data):
     """One unit, and one that is always at rest."""
-    images = common.first_images(data.test_images, data.test_labels)
     model = METHODS["sparse_l1"].build(hidden=1).requires_grad_(False).eval()
     model.encoder.bias.fill_(-100.0)
     history = common.History([0.1], [0.1], [0.1])
     info = common.Info("one", METHODS["sparse_l1"].config(hidden=1, epochs=1), history)
     report = common.evaluate(model, data.test_images[:99], data.test_labels[:99])
-    assert len(common.draw_pictures(model, info, report, images, images)) == 6
+    assert len(common.draw_pictures(model, info, report, data)) == 7
+    examples = report.examples
+    assert (examples.strongest == -1).all() and (examples.middling == -1).all() and not examples.histogram.any()

@@ -30,7 +30,7 @@ def pictures(tiny, small, tmp_path):
         model, info = tiny["sparse_l1"]
         report = common.evaluate(model, small.test_images, small.test_labels)
         digits = common.first_images(small.test_images, small.test_labels)
-        figures = common.draw_pictures(model, info, report, digits, digits)
+        figures = common.draw_pictures(model, info, report, small)
         figures["comparison"] = common.plot_rows([("input", digits), ("k = 5", digits)], "comparison")
         for kind, figure in figures.items():
             common.save_figure(figure, tmp_path / folder / f"{kind}.png")
@@ -73,7 +73,7 @@ def test_a_backend_that_is_not_installed(room, backend):
     variables = environment(MPLBACKEND=backend, DISPLAY=None)
     result = run("sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out", "--show", cwd=room, env=variables)
     assert (result.returncode, result.stderr) == (0, ""), result
-    assert len(list((room / "out").glob("*.png"))) == 6
+    assert len(list((room / "out").glob("*.png"))) == 7
     assert "--show" in result.stdout.splitlines()[-1]
 
 
@@ -108,7 +108,7 @@ def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
     info = info._replace(name=name)
     report = common.evaluate(model, small.test_images, small.test_labels)
     digits = common.first_images(small.test_images, small.test_labels)
-    for kind, figure in common.draw_pictures(model, info, report, digits, digits).items():
+    for kind, figure in common.draw_pictures(model, info, report, small).items():
         common.save_figure(figure, tmp_path / f"{name}_{kind}.png")
         title = "".join(text.get_text() for text in figure.texts) + figure.axes[0].get_title()
         assert name.replace(" ", "") in title.replace("\n", "").replace(" ", "")
@@ -145,8 +145,7 @@ def test_a_comparison_of_many_values_has_a_short_name(method):
 def test_no_title_is_wider_than_its_picture(tiny, small, name, tmp_path):
     for model, info in tiny.values():
         report = common.evaluate(model, small.test_images, small.test_labels)
-        digits = common.first_images(small.test_images, small.test_labels)
-        figures = common.draw_pictures(model, info._replace(name=name), report, digits, digits)
+        figures = common.draw_pictures(model, info._replace(name=name), report, small)
         for kind, figure in figures.items():
             common.save_figure(figure, tmp_path / "x.png")  # it is laid out then
             width, height = figure.get_size_inches() * 100
