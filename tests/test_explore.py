@@ -63,8 +63,9 @@ def visit(browser):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the page alone."""
-    shutil.copy(OUTPUTS / "explore.html", tmp_path)
+    """A folder with the page, and what all models share, but no model."""
+    for name in ("explore.html", "explore_images.js", "explore_models.js"):
+        shutil.copy(OUTPUTS / name, tmp_path)
     return tmp_path
 
 
@@ -124,6 +125,13 @@ def tile(page, index=0):
     return page.locator("#strip button:visible").nth(index)
 
 
+def switch(page, index=0):
+    """Choose a tile, and switch its unit off or on."""
+    tile(page, index).click()
+    page.evaluate(SETTLED)
+    page.click("#switch")
+
+
 # Against Python
 
 
@@ -157,7 +165,7 @@ def test_fewer_units_and_units_off_agree_with_python(visit, digits, name):
     rest = torch.tensor(page.evaluate("Array.from(explorer.model.rest)"), dtype=torch.float32)
     position, count = page.evaluate("[8, Number(document.querySelector('#kept').max)]")
     slide(page, "#kept", position)
-    tile(page, 1).click()
+    switch(page, 1)
     view = look(page)
     kept, off = page.evaluate("[explorer.state.kept, [...explorer.state.off]]")
     assert position < count and kept == position + 1 and len(off) == 1
@@ -189,7 +197,7 @@ def test_k_is_a_slider(visit, digits):
         assert page.inner_text("#k-note") == f"{model.k}, trained with 25"
     slide(page, "#k", page.locator("#k").get_attribute("max"))
     assert page.evaluate("explorer.state.k") == 1000
-    slide(page, "#k", page.evaluate("kStops(explorer.model).indexOf(25)"))
+    slide(page, "#k", 24)
     assert look(page)["error"] == as_trained
     page.select_option("#models", "sparse_l1")
     page.wait_for_function("explorer.model?.name === 'sparse_l1'")
@@ -201,7 +209,7 @@ def test_encode_and_decode_from_the_console(visit):
     page = visit("sparse_l1")
     difference = page.evaluate(
         """() => {
-            const image = explorer.decode(explorer.encode(explorer.view.input));
+            const { model, view } = explorer, image = explorer.decode(explorer.encode(view.input, model), model);
             return Math.max(...image.map((value, pixel) => Math.abs(value - explorer.view.image[pixel])));
         }"""
     )
@@ -224,7 +232,8 @@ def test_a_stroke_undo_and_clear(visit):
     page.click("#undo")
     assert look(page)["input"] == one["input"]
     page.click("#clear")
-    assert not any(look(page)["input"]) and page.is_disabled("#clear") and not painted(page, "#pad")
+    page.evaluate(SETTLED)
+    assert page.is_disabled("#clear") and not painted(page, "#pad") and not page.evaluate("explorer.view")
     page.keyboard.press("Control+z")
     assert look(page)["input"] == one["input"]
     page.click("#undo")
@@ -281,14 +290,18 @@ def test_a_unit_off_and_on(visit):
     page = visit()
     whole, name = look(page), tile(page).get_attribute("aria-label")
     tile(page).click()
+    assert look(page)["image"] == whole["image"] and tile(page).get_attribute("aria-pressed") == "true"
+    page.click("#switch")
     less = look(page)
     assert less["error"] > whole["error"] and less["code"] == whole["code"]
-    assert tile(page).get_attribute("aria-pressed") == "false"
     assert tile(page).get_attribute("aria-label") == f"{name}, switched off"
-    tile(page).click()
-    assert look(page)["image"] == whole["image"] and tile(page).get_attribute("aria-pressed") == "true"
-    tile(page, 2).click()
-    tile(page, 0).click()
+    assert "switched off" in page.inner_text("#unit-note") and page.inner_text("#switch") == "Switch on"
+    tile(page, 1).click()
+    assert look(page)["image"] == less["image"] and page.inner_text("#switch") == "Switch off"
+    switch(page, 0)
+    assert look(page)["image"] == whole["image"]
+    switch(page, 2)
+    switch(page, 0)
     page.click("#all-on")
     assert look(page)["image"] == whole["image"]
 
@@ -296,12 +309,12 @@ def test_a_unit_off_and_on(visit):
 def test_a_unit_that_is_off_stays_in_sight(visit):
     page = visit()
     press_digit(page, 0)
-    tile(page).click()
+    switch(page)
     unit = look(page)["ranked"][0]
     for digit in range(1, 10):
         press_digit(page, digit)
         look(page)
-        assert page.get_by_role("button", name=f"Unit {unit},").get_attribute("aria-pressed") == "false"
+        assert "switched off" in page.get_by_role("button", name=f"Unit {unit},").get_attribute("aria-label")
 
 
 def test_only_the_n_strongest(visit):
@@ -320,12 +333,20 @@ def test_only_the_n_strongest(visit):
     assert page.locator("#plot polyline").count() == page.locator("#plot circle").count() == 1
 
 
-def test_hovering_shows_a_unit_large(visit):
+def test_the_chosen_unit_is_shown_large(visit):
     page = visit()
     look(page)
-    tile(page, 3).hover()
+    tile(page, 3).click()
     unit = look(page)["ranked"][3]
-    assert page.inner_text("#unit-title") == f"Unit {unit}" and painted(page, "#unit-picture")
+    assert page.inner_text("#unit-title") == f"Unit {unit}"
+    assert painted(page, "#unit-draws") and painted(page, "#unit-seeks")
+    frequency = page.evaluate("unit => explorer.model.frequency[unit]", unit)
+    assert f"Active on {100 * frequency:.1f} % of the test images." in page.inner_text("#unit-note")
+    counts = page.evaluate("u => Array.from(explorer.model.histogram.subarray(20 * u, 20 * u + 20))", unit)
+    assert sum(counts) == round(10_000 * frequency)
+    heights = page.locator("#histogram rect").evaluate_all("bars => bars.map(bar => bar.height.baseVal.value)")
+    assert heights == pytest.approx([104 * count / max(counts) for count in counts], abs=0.01)
+    assert page.get_attribute("#histogram", "aria-label").endswith(", ".join(map(str, counts)))
     shares = page.evaluate("u => Array.from({length: 10}, (_, d) => explorer.model.digits[d * 1000 + u])", unit)
     heights = page.locator("#bars i").evaluate_all(
         "bars => bars.map(bar => parseFloat(bar.style.backgroundSize.split(' ')[1]))"
@@ -333,6 +354,222 @@ def test_hovering_shows_a_unit_large(visit):
     assert heights == pytest.approx([100 * share / max(shares) for share in shares], abs=0.1)
     label = page.get_attribute("#bars", "aria-label")
     assert f"mean code: {shares.index(max(shares))}, " in label
+
+
+def test_select_and_switch_off_are_two_things_for_a_finger(visit):
+    page = visit(has_touch=True, viewport={"width": 360, "height": 640})
+    before = look(page)
+    tile(page, 5).tap()
+    after = look(page)
+    assert after["image"] == before["image"] and page.inner_text("#unit-title") == f"Unit {before['ranked'][5]}"
+    page.tap("#switch")
+    assert look(page)["image"] != before["image"]
+
+
+def test_tiles_are_seen_on_a_gentler_scale(visit):
+    page = visit(color_scheme="light")
+    look(page)
+    shades = page.evaluate(
+        """() => [...document.querySelectorAll("#strip canvas")].map(canvas =>
+            canvas.getContext("2d").getImageData(0, 0, 28, 28).data.reduce((most, v) => Math.max(most, 255 - v), 0))"""
+    )
+    assert len(shades) == 24 and min(shades) > 70  # of 231; in proportion, the last had 26
+    assert "square root" in page.inner_text("#carriers")
+
+
+# What a unit stands for
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    return common.load_mnist(train_count=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_the_images_that_light_a_unit_agree_with_python(visit, test_set, name):
+    assert (OUTPUTS / f"{name}.js").stat().st_size < 5_000_000
+    model, _ = common.load_pretrained(name)
+    code = common.encode_all(model, test_set.test_images)
+    page = visit(name)
+    found = page.evaluate(
+        "(({strongest, strongestCode, middling, middlingCode, frequency}) => "
+        "[strongest, strongestCode, middling, middlingCode, frequency].map(values => [...values]))(explorer.model)"
+    )
+    strongest, strongest_code, middling, middling_code, frequency = (torch.tensor(values) for values in found)
+    strongest, strongest_code = strongest.view(-1, 12), strongest_code.view(-1, 12)
+    middling, middling_code = middling.view(-1, 6), middling_code.view(-1, 6)
+    assert torch.allclose(frequency, (code > model.active_above).float().mean(dim=0), atol=1e-4)
+
+    expected = code.topk(12, dim=0).values.T
+    is_on = expected > model.active_above
+    assert ((strongest >= 0) == is_on).float().mean() > 0.999
+    assert torch.allclose(strongest_code[is_on], expected[is_on], rtol=1e-3, atol=1e-3)
+    units = torch.arange(len(strongest))[:, None]
+    assert torch.allclose(code[strongest.clamp(min=0), units][is_on], expected[is_on], rtol=1e-3, atol=1e-3)
+
+    is_there = middling >= 0
+    values = code[middling.clamp(min=0), units]
+    assert torch.allclose(values[is_there], middling_code[is_there], rtol=1e-3, atol=1e-3)
+    middle = (model.active_above + expected[:, :1]) / 2
+    away = ((values - middle).abs() / (expected[:, :1] - model.active_above).clamp(min=1e-6))[is_there]
+    assert is_there.float().mean() > 0.9 and away.median() < 0.02 and values[is_there].min() > model.active_above
+
+    page.wait_for_function("explorer.testImages")
+    for unit in (0, 100, 500):
+        page.evaluate("address => location.replace(address)", f"#{name}/{unit}")
+        page.wait_for_function("unit => document.querySelector('#unit-title').textContent === `Unit ${unit}`", arg=unit)
+        tiles = page.locator("#strongest button:visible")
+        assert tiles.evaluate_all("all => all.map(one => Number(one.dataset.image))") == strongest[unit].tolist()
+        shown = [float(text) for text in tiles.locator("small").all_inner_texts()]
+        assert shown == pytest.approx(expected[unit].tolist(), rel=6e-3)
+        tiles.nth(3).click()
+        view = look(page)
+        image = strongest[unit, 3]
+        assert torch.tensor(view["input"]).equal(common.to_float(test_set.test_images[image]))
+        assert view["code"][unit] == pytest.approx(code[image, unit].item(), rel=0.02)
+        assert tiles.nth(3).get_attribute("aria-pressed") == "true"
+        assert f"test image {image}" in page.inner_text("#input-note")
+    page.click("#undo")
+
+
+def test_the_page_has_the_test_images(visit, test_set):
+    page = visit()
+    page.wait_for_function("explorer.testImages")
+    numbers = [0, 1, 77, 5000, 9999]
+    found = page.evaluate("ns => ns.map(n => [...explorer.testImages.subarray(784 * n, 784 * n + 784)])", numbers)
+    assert torch.tensor(found, dtype=torch.uint8).equal(test_set.test_images[numbers])
+    total = page.evaluate("explorer.testImages.reduce((sum, value) => sum + value, 0)")
+    assert total == test_set.test_images.long().sum()
+
+
+def test_what_a_unit_explains_is_marked(visit):
+    page = visit("sparse_l1/267", color_scheme="light")
+    page.wait_for_function("explorer.testImages")
+    look(page)
+    image, picture = page.evaluate(
+        """() => [[...explorer.testImages.subarray(784 * explorer.model.strongest[12 * 267])].slice(0, 784),
+                  [...explorer.model.dictionary.subarray(784 * 267, 784 * 268)]]"""
+    )
+    pixels = page.locator("#strongest canvas").first.evaluate(
+        "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 28, 28).data)"
+    )
+    red, _, blue, _ = torch.tensor(pixels).view(784, 4).T
+    image, picture = torch.tensor(image) / 255, torch.tensor(picture)
+    drawn = (image > 0.9) & (picture > 0.5 * picture.max())
+    rest = (image > 0.9) & (picture.abs() < 0.02 * picture.max())
+    assert drawn.any() and rest.any()
+    assert (red - blue)[drawn].min() > 80 > 30 > (red - blue)[rest].abs().max()
+
+
+def test_all_units_and_their_orders(visit):
+    page = visit("sparse_kl/14")
+    look(page)
+    model, _ = common.load_pretrained("sparse_kl")
+    norms = model.dictionary.norm(dim=1)
+    frequency, rest, largest = (
+        torch.tensor(page.evaluate(f"Array.from(explorer.model.{key})"))
+        for key in ("frequency", "rest", "strongestCode")
+    )
+    digits = torch.tensor(page.evaluate("Array.from(explorer.model.digits)")).view(10, -1)
+    keys = {
+        "frequency": -frequency,
+        "digit": digits.argmax(dim=0) * 1000.0 - digits.amax(dim=0),
+        "size": -(largest.view(-1, 12)[:, 0] - rest) * norms,
+        "likeness": -(model.dictionary @ model.dictionary[14]) / norms / norms[14],
+    }
+    assert page.inner_text("#all-title") == "All 512 units"
+    for order, key in keys.items():
+        page.select_option("#order", order)
+        columns = page.evaluate("Math.floor(document.querySelector('#all').clientWidth / 30)")
+        found = []
+        for index in (0, 1, 2, 3, 40, 100, 200):
+            page.locator("#all").focus()
+            page.keyboard.press("Home")
+            for _ in range(index // columns):
+                page.keyboard.press("ArrowDown")
+            for _ in range(index % columns):
+                page.keyboard.press("ArrowRight")
+            look(page)
+            found.append(page.evaluate("explorer.state.unit"))
+        assert torch.allclose(key[found], key.sort().values[[0, 1, 2, 3, 40, 100, 200]], atol=1e-3), order
+        if order == "likeness":
+            assert found[0] == 14 and "likeness to unit 14" in page.inner_text("#order")
+        page.evaluate("location.replace('#sparse_kl/14')")
+        look(page)
+    page.evaluate("location.replace('#sparse_kl/511')")
+    look(page)
+    assert page.input_value("#order") == "likeness" and "likeness to unit 511" in page.inner_text("#order")
+    page.select_option("#models", "sparse_l1")
+    page.wait_for_function("explorer.model?.name === 'sparse_l1'")
+    strongest = look(page)["ranked"][0]
+    assert f"likeness to unit {strongest}" in page.inner_text("#order")
+
+
+def test_a_click_among_all_units(visit):
+    page = visit("sparse_l1")
+    look(page)
+    by_frequency = page.evaluate(
+        "[...explorer.model.frequency.keys()].sort((a, b) => explorer.model.frequency[b] - explorer.model.frequency[a])"
+    )
+    columns = page.evaluate("Math.floor(document.querySelector('#all').clientWidth / 30)")
+    page.locator("#all-canvas").click(position={"x": 30 * 5 + 15, "y": 30 * 2 + 15})
+    unit = by_frequency[2 * columns + 5]
+    look(page)
+    assert page.inner_text("#unit-title") == f"Unit {unit}" and page.url.endswith(f"#sparse_l1/{unit}")
+    page.locator("#all").evaluate("box => { box.scrollTop = 90; }")
+    page.evaluate(SETTLED)
+    page.locator("#all-canvas").click(position={"x": 15, "y": 15})
+    look(page)
+    first = page.evaluate("Math.round(document.querySelector('#all').scrollTop) / 30 + 0.5 | 0")
+    assert page.inner_text("#unit-title") == f"Unit {by_frequency[first * columns]}"
+    assert painted(page, "#all-canvas")
+
+
+def test_the_address_carries_the_unit(visit, browser):
+    page = visit("sparse_l1/359")
+    look(page)
+    assert page.inner_text("#unit-title") == "Unit 359" and page.input_value("#models") == "sparse_l1"
+    tile(page, 2).click()
+    unit = look(page)["ranked"][2]
+    assert page.url.endswith(f"#sparse_l1/{unit}")
+    again = visit(page.url.partition("#")[2])
+    look(again)
+    assert again.inner_text("#unit-title") == f"Unit {unit}"
+    press_digit(page, 9)  # the chosen unit stays, and one sees what it does on another image
+    look(page)
+    assert page.inner_text("#unit-title") == f"Unit {unit}"
+    page.select_option("#models", "sparse_kl")
+    page.wait_for_function("explorer.model?.name === 'sparse_kl'")
+    page.evaluate(SETTLED)
+    assert page.evaluate("explorer.state.unit") is None
+    page.evaluate("location.hash = '#sparse_kl/511'")
+    page.wait_for_function("explorer.state.unit === 511")
+    page.evaluate("location.hash = '#sparse_kl/512'")
+    page.wait_for_function("document.querySelector('#message').textContent")
+    assert page.inner_text("#message") == "sparse_kl has no unit 512: its units are 0 to 511"
+
+
+def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
+    content = json.loads((OUTPUTS / "sparse_l1.js").read_text().strip()[len("explore(") : -len(");")])
+    dead = {
+        "frequency": torch.zeros(512),
+        "strongest": torch.full((512, 12), -1),
+        "strongest_code": torch.zeros(512, 12),
+        "middling": torch.full((512, 6), -1),
+        "middling_code": torch.zeros(512, 6),
+        "histogram": torch.zeros(512, 20),
+    }
+    kinds = dict.fromkeys(dead, "<f4") | {"strongest": "<i2", "middling": "<i2", "histogram": "<u2"}
+    changes = {key: common.packed(values, kinds[key]) for key, values in dead.items()}
+    (folder / "sparse_l1.js").write_text(spoil(content, **changes))
+    page = visit("sparse_l1/3", folder)
+    page.wait_for_function("explorer.testImages")
+    for order in ("frequency", "digit", "size", "likeness"):
+        page.select_option("#order", order)
+        look(page)
+    assert "Dead: active on no test image." in page.inner_text("#unit-note")
+    assert not page.is_visible("#strongest button") and not page.is_visible("#middling button")
 
 
 # Keyboard, eyes, small screens
@@ -350,18 +587,25 @@ def test_by_keyboard_alone(visit):
         )
         seen_outline &= where == "BODY" or outline == "solid"
         reached.add(where)
-    assert {"models", "clear", "fit", "kept", "k", *(f"Test digit {digit}" for digit in range(10))} <= reached
-    assert sum(where.startswith("Unit ") for where in reached) == 24 and seen_outline
+    controls = {"models", "pad", "clear", "fit", "kept", "k", "switch", "order", "all"}
+    assert controls | {f"Test digit {digit}" for digit in range(10)} <= reached and seen_outline
+    assert sum(where.startswith("Unit ") for where in reached) == 1  # from there with arrow keys
+    assert sum(where.startswith("Test image ") for where in reached) == 18
 
     page.locator("#digits button").nth(8).focus()
     page.keyboard.press("Enter")
     look(page)
     assert page.locator("#digits button[aria-pressed=true]").get_attribute("aria-label") == "Test digit 8"
-    tile(page, 1).focus()
+    tile(page, 0).focus()
+    page.keyboard.press("ArrowRight")
     whole = look(page)
     assert page.inner_text("#unit-title") == f"Unit {whole['ranked'][1]}"
-    page.keyboard.press("Space")
-    assert look(page)["image"] != whole["image"]
+    page.keyboard.press("ArrowDown")
+    look(page)
+    assert page.inner_text("#unit-title") == f"Unit {whole['ranked'][13]}"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("x")
+    assert look(page)["image"] != whole["image"] and page.evaluate("[...explorer.state.off]") == [whole["ranked"][1]]
     page.locator("#kept").focus()
     page.keyboard.press("Home")
     look(page)
@@ -374,13 +618,96 @@ def test_by_keyboard_alone(visit):
     assert not page.is_checked("#fit")
 
 
+def test_the_pad_by_keyboard(visit):
+    page = visit()
+    page.locator("#clear").focus()
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") == "pad" and page.is_visible("#brush")
+    page.keyboard.press("7")
+    look(page)
+    assert page.locator("#digits button[aria-pressed=true]").inner_text() == "7"
+    for key in ("ArrowUp", "ArrowUp", " ", *["ArrowDown"] * 12, " ", *["ArrowRight"] * 3):
+        page.keyboard.press(key)
+    image = torch.tensor(look(page)["input"]).view(28, 28)
+    lit = (image > 0.5).nonzero()
+    height, width = (lit.amax(dim=0) - lit.amin(dim=0) + 1).tolist()
+    assert height >= 18 and width <= 5  # a stroke downwards; the brush was up when it moved to the right
+    page.keyboard.press("Control+z")
+    look(page)
+    assert page.locator("#digits button[aria-pressed=true]").inner_text() == "7"
+    page.keyboard.press("Tab")
+    assert not page.is_visible("#brush")
+
+
+def test_an_empty_pad_shows_nothing(visit):
+    page = visit("sparse_ksparse_k25")
+    look(page)
+    page.click("#clear")
+    page.evaluate(SETTLED)
+    assert page.inner_text("#error") == page.inner_text("#active") == "–" and not painted(page, "#image")
+    assert not page.is_visible("#strip") and not page.is_visible("#plot") and page.is_disabled("#k")
+    assert page.is_visible("#all") and painted(page, "#unit-draws")
+    page.locator("#all-canvas").click(position={"x": 45, "y": 15})
+    page.evaluate(SETTLED)
+    assert "here" not in page.inner_text("#unit-note") and page.evaluate("explorer.state.unit") is not None
+    page.click("#switch")
+    draw(page, (0.5, 0.2), (0.5, 0.8))
+    assert look(page)["active"] == 25 and page.is_visible("#strip")
+
+
+@pytest.mark.parametrize("width", [360, 400])
+def test_one_sees_the_answer_while_drawing_on_a_phone(visit, width):
+    page = visit(has_touch=True, viewport={"width": width, "height": 640})
+    look(page)
+    page.locator("#pad").evaluate("pad => pad.scrollIntoView({block: 'center'})")
+    for canvas in ("#pad", "#input", "#image"):
+        box = page.locator(canvas).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 640 and box["width"] >= 90, canvas
+
+
+def test_what_is_pressed_is_seen_in_forced_colours(visit):
+    page = visit(forced_colors="active")
+    look(page)
+    tile(page).click()
+    look(page)
+    style = "element => getComputedStyle(element).outlineStyle"
+    assert tile(page).evaluate(style) == page.locator("#digits [aria-pressed=true]").evaluate(style) == "solid"
+    assert tile(page, 1).evaluate(style) == "none"
+    assert page.locator("#bars i").first.evaluate("bar => getComputedStyle(bar).backgroundImage") != "none"
+
+
+def test_printed_from_a_dark_screen(visit):
+    page = visit("sparse_l1", color_scheme="dark")
+    look(page)
+    pixel = "() => Array.from(document.querySelector('#input').getContext('2d').getImageData(0, 0, 1, 1).data)"
+    assert sum(page.evaluate(pixel)[:3]) < 150
+    page.emulate_media(media="print")
+    page.evaluate(SETTLED)
+    assert sum(page.evaluate(pixel)[:3]) == 3 * 255
+    assert [pair for pair in page.evaluate(CONTRASTS) if pair[1] < 4.5] == []
+    page.emulate_media(media="screen")
+    page.evaluate(SETTLED)
+    assert sum(page.evaluate(pixel)[:3]) < 150
+
+
+def test_two_names_are_the_windows(visit, tmp_path):
+    names = "() => Object.getOwnPropertyNames(window)"
+    page = visit()
+    assert page.evaluate("typeof history.back") == "function"
+    own = set(page.evaluate(names))
+    (tmp_path / "empty.html").touch()
+    page.goto((tmp_path / "empty.html").as_uri())
+    assert own - set(page.evaluate(names)) == {"explore", "explorer"}
+
+
 def test_what_is_read_aloud(visit):
     page = visit()
     page.wait_for_function("/^Error 0\\.\\d+, 25 units active, all 25 kept\\.$/.test(spoken.textContent)")
     assert page.get_attribute("#spoken", "aria-live") == "polite"
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, [role=img]")].filter(element =>
-            !(element.ariaLabel || element.labels?.length || element.textContent.trim()))
+        """() => [...document.querySelectorAll("button, input, select, [role=img], [role=application]")]
+            .filter(element => !element.closest("[hidden]"))
+            .filter(element => !(element.ariaLabel || element.labels?.length || element.textContent.trim()))
             .map(element => element.outerHTML)"""
     )
     assert nameless == []
@@ -392,7 +719,7 @@ def test_nothing_sticks_out(visit, name, width):
     page = visit(name, viewport={"width": width, "height": 800})
     look(page)
     slide(page, "#kept", 20)
-    tile(page).click()
+    switch(page)
     look(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = page.evaluate(
@@ -431,7 +758,7 @@ CONTRASTS = """() => {
 def test_text_can_be_read(visit, folder, scheme):
     shutil.copy(OUTPUTS / "sparse_l1.js", folder)
     page = visit("sparse_l1", folder, missing=["sparse_kl.js"], color_scheme=scheme)
-    tile(page).click()
+    switch(page)
     look(page)
     pairs = page.evaluate(CONTRASTS)
     page.select_option("#models", "sparse_kl")
@@ -469,6 +796,45 @@ def test_a_missing_file(visit, folder):
     assert not page.is_visible("#message") and look(page)["active"] > 0
 
 
+def test_a_page_starts_with_what_lies_beside_it(visit, tmp_path):
+    """The run that writes a model's file copies the page there, and lists what the folder has."""
+    for name in ("sparse_kl", "sparse_l1"):
+        shutil.copy(OUTPUTS / f"{name}.js", tmp_path)
+    (tmp_path / "2026-11-25T10:00.js").write_text(
+        (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', '"2026-11-25T10:00"', 1)
+    )
+    (tmp_path / "notes.js").write_text("mine")
+    common.write_page(tmp_path, common.ROOT / "data")
+    page = visit("", tmp_path)
+    options = page.locator("#models option").evaluate_all("options => options.map(option => option.value)")
+    assert options == ["sparse_l1", "sparse_kl", "2026-11-25T10:00"]
+    assert page.input_value("#models") == "sparse_l1" and look(page)["active"] > 0
+    page.select_option("#models", "2026-11-25T10:00")
+    page.wait_for_function("explorer.model?.name === '2026-11-25T10:00'")
+
+
+def test_without_what_models_share(visit, folder):
+    """The page alone, with a model's file."""
+    missing = ["explore_images.js", "explore_models.js"]
+    for name in missing:
+        (folder / name).unlink()
+    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    page = visit("sparse_l1/3", folder, missing=missing)
+    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    assert look(page)["active"] > 0 and page.locator("#models option").count() == len(NAMES)
+    assert "explore_images.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
+    assert not page.is_visible("#strongest")
+
+
+@pytest.mark.parametrize("content", ["explore(", 'explore("*");', 'explore("AAAA");', "explore([]);", ""])
+def test_test_images_that_cannot_be_read(visit, folder, content):
+    (folder / "explore_images.js").write_text(content)
+    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    page = visit("sparse_l1", folder)
+    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    assert look(page)["active"] > 0 and "\n" not in page.inner_text("#no-examples")
+
+
 def spoil(content, **changes):
     return f"explore({json.dumps({**content, **changes})});"
 
@@ -485,6 +851,8 @@ DAMAGED = {
     "missing key": lambda content: spoil({key: value for key, value in content.items() if key != "rest"}),
     "wrong length": lambda content: spoil(content, bias=content["bias"][:-8]),
     "bad base64": lambda content: spoil(content, encoder="*" + content["encoder"][1:]),
+    "images that are none": lambda content: spoil(content, strongest=common.packed(torch.full((6144,), 10_000), "<i2")),
+    "of an earlier version": lambda content: spoil({k: v for k, v in content.items() if k != "frequency"}),
     "no text": lambda content: spoil(content, images=3),
     "NaN": lambda content: spoil(content, decoder_bias="AADAfwAA" + content["decoder_bias"][8:]),
     "infinite scale": lambda content: spoil(content, encoder_scale="AACAfwAA" + content["encoder_scale"][8:]),
