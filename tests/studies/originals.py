@@ -108,8 +108,8 @@ class Original:
 
 
 def load_pickled(weights, cls):
-    """A network that was pickled as a whole, under an earlier name of its class. A pickle may hold no other classes than
-    these, so nothing else is executed."""
+    """A network that was pickled as a whole, under an earlier name of its class. No other classes than these may occur
+    in a pickle, so nothing else is executed."""
     layers = (nn.Sequential, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.ReLU, collections.OrderedDict)
     with torch.serialization.safe_globals([(cls, "__main__.SparseAutoencoder"), *layers]):
         return torch.load(weights, map_location="cpu", weights_only=True)
