@@ -640,20 +640,21 @@ def evaluate(model, images, labels):
 
 
 def find_examples(code, active_above):
-    """Examples, on the CPU, for the code [n, hidden] of n images, at least 12."""
+    """Examples, on the CPU, for the code [n, hidden] of n images; of fewer than 12 and 6 images, so many of each."""
     found = [examples_of(part.contiguous(), active_above) for part in code.T.split(250)]  # to need less memory
     return Examples(*(torch.cat(tensors).cpu() for tensors in zip(*found, strict=True)))
 
 
 def examples_of(code, active_above):
     """Examples of some units, for their code [units, n]."""
-    largest, strongest = code.topk(STRONGEST)
+    count = code.shape[1]
+    largest, strongest = code.topk(min(STRONGEST, count))
     is_active = largest > active_above
     width = (largest[:, :1] - active_above).clamp(min=1e-12) / BINS
     from_middle = (code - active_above - width * BINS / 2).abs()
     from_middle[code <= active_above] = math.inf
     from_middle.scatter_(1, strongest, math.inf)
-    nearest, middling = from_middle.topk(MIDDLING, largest=False)
+    nearest, middling = from_middle.topk(min(MIDDLING, count), largest=False)
     is_other = nearest < math.inf
     bins = ((code - active_above) / width).long().clamp(0, BINS - 1)
     histogram = torch.zeros(len(code), BINS, dtype=torch.int64, device=code.device)
@@ -1153,7 +1154,7 @@ def write_page(folder, data_dir):
     """Write to `folder` what the models in it share: the page, the test images, and the list of the models' names."""
     archive = full_path(data_dir) / "MNIST" / "raw" / TEST_IMAGES
     write_script(folder / "explore_images.js", base64.b64encode(archive.read_bytes()).decode())
-    names = [path.stem for path in sorted(folder.glob("*.js")) if path.read_bytes()[:9] == b"explore({"]
+    names = [path.stem for path in sorted(folder.glob("*.js")) if first_bytes(path).startswith(b"explore({")]
     write_script(folder / "explore_models.js", names)
     page = ROOT / "outputs" / "shipped" / "explore.html"
     if real_path(folder) != page.parent:
@@ -1486,7 +1487,7 @@ def require_output_free(folder, name, path):
     require(path != folder and path not in folder.parents, f"{fault}: name another folder")
     scripts = [folder / f"{stem}.js" for stem in (name, "explore_images", "explore_models")]
     for file, mark in (*((script, b"explore(") for script in scripts), (folder / "explore.html", PAGE_MARK)):
-        is_ours = not file.exists() or (file.is_file() and mark in file.read_bytes()[:1000])
+        is_ours = not os.path.lexists(file) or mark in first_bytes(file)
         fault = f"{short_path(file)} was not written by this program"
         require(is_ours, f"{fault}: move it, or name another folder with --output-dir")
 
@@ -1588,6 +1589,15 @@ def write_file(path, content, option):
             os.replace(unnamed, path)
     except OSError as error:
         raise UserError(cannot_write(path, error, option)) from error
+
+
+def first_bytes(path):
+    """The first 1000 bytes of a file; none when it is no file, or cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(1000)
+    except OSError:
+        return b""
 
 
 def require_writable(folder, option):

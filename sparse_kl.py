@@ -7,7 +7,8 @@
 
 The penalty says how often a unit may fire, on average over many images, and leaves open on which. The target ρ stands
 first: KL is not symmetric, and with its arguments swapped a unit that never fires is hardly charged. It has a way out:
-every unit hovers at ρ, moves by a hair, and a large dictionary multiplies the hair. So the dictionary's weights decay.
+every unit stays close to ρ, and large weights in the dictionary turn the small differences between images into a
+picture. So the dictionary's weights decay.
 
 Attains (20 epochs, 11 seconds on two cores): test BCE 0.0716, MSE 0.0113 from 25 units an image, linear probe 2.02 %.
 """

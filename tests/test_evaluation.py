@@ -139,6 +139,13 @@ def test_the_images_that_light_each_unit(judged):
             assert np.abs(expected - double(examples.histogram[unit])).sum() <= 2  # one on an edge
 
 
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_few_images(trained, small, count):
+    report = common.evaluate(trained[0], small.test_images[:count], small.test_labels[:count])
+    assert report.examples.strongest.shape == (64, count) and report.examples.middling.shape == (64, min(6, count))
+    assert report.examples.histogram.sum() == round(count * report.active)
+
+
 @given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 12))
 def test_keep_strongest_keeps_the_n_largest_contributions(seed, units, n):
     generator = torch.Generator().manual_seed(seed)

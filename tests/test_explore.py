@@ -804,6 +804,8 @@ def test_a_page_starts_with_what_lies_beside_it(visit, tmp_path):
         (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', '"2026-11-25T10:00"', 1)
     )
     (tmp_path / "notes.js").write_text("mine")
+    (tmp_path / "lib.js").mkdir()
+    (tmp_path / "gone.js").symlink_to("nowhere")
     common.write_page(tmp_path, common.ROOT / "data")
     page = visit("", tmp_path)
     options = page.locator("#models option").evaluate_all("options => options.map(option => option.value)")

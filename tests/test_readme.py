@@ -12,14 +12,15 @@ from methods import SHIPPED
 import common
 
 README = (ROOT / "README.md").read_text()
+STUDIES = (ROOT / "tests" / "studies" / "README.md").read_text()
 ROWS = {name: f"k-sparse, k = {name.split('_k')[-1]}" for name in SHIPPED}
 ROWS |= {"sparse_l1": "L1", "sparse_kl": "KL"}
 
 
-def row(heading, first_cell):
-    """The cells of a table's row below a heading, by the names of their columns."""
+def row(text, heading, first_cell):
+    """The cells of a table's row below a heading of a text, by the names of their columns."""
     names = None
-    for line in README.split(f"\n{heading}\n")[1].split("\n## ")[0].split("\n"):
+    for line in text.split(f"\n{heading}\n")[1].split("\n## ")[0].split("\n"):
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("|"):
             names = None
@@ -44,7 +45,7 @@ def shipped(request, data):
 
 def test_results(shipped):
     model, info, report, data = shipped
-    cells = row("## Results", ROWS[info.name])
+    cells = row(README, "## Results, and what they mean", ROWS[info.name])
     curve = dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
     if model.loss_name == "BCE":
         train, test = cells["train / test loss"].removesuffix(" (BCE)").split(" / ")
@@ -90,7 +91,7 @@ def test_what_a_script_says_it_attains(name, data):
     loss, kept, error = found.groups()
     assert agrees(loss, report.loss if model.loss_name == "BCE" else report.mse)
     assert kept is None or agrees(kept, report.kept[25])
-    assert row("## What did it learn?", ROWS[name])["test error"] == f"{error} %"
+    assert row(STUDIES, "## Is the code useful?", ROWS[name])["test error"] == f"{error} %"
 
 
 def test_more_units_reconstruct_better(data):
@@ -115,13 +116,53 @@ def test_floor(data):
 
 def test_probe_of_the_best_model(data):
     """The one figure of the probe that is quick enough to fit again here: k = 25, with the choices that were made."""
-    cells = row("## What did it learn?", ROWS["sparse_ksparse_k25"])
+    cells = row(STUDIES, "## Is the code useful?", ROWS["sparse_ksparse_k25"])
     model, _ = common.load_pretrained("sparse_ksparse_k25")
     encoder = probe.encoders_of(model)[probe.TIMES_K.index(int(cells["units kept, times k"]))]
     result = probe.probe([encoder], data, (float(cells["L2"]),))
     assert abs(result.error - float(cells["test error"].rstrip(" %"))) <= 0.05
 
 
-def test_every_file_that_is_named_is_there():
-    for path in re.findall(r"\]\(((?:outputs|tests)/[^)]+|\w+\.py)\)", README):
-        assert (ROOT / path).exists(), path
+def test_results_beside_theirs(data):
+    """Ours, on the same images as theirs."""
+    heading, first = "## What is faithful, and what is not", (data.test_images[:1200], data.test_labels[:1200])
+    thousand = (data.test_images[:1000], data.test_labels[:1000])
+    rows = {
+        "published training loss": lambda model, info, report: info.history.train_loss[-1],
+        "test BCE, first 1,200 images (published 0.07757 and 0.0771)": lambda model, *_: (
+            common.evaluate(model, *first).loss
+        ),
+        "test BCE, all 10,000": lambda model, info, report: report.loss,
+        "test MSE, all 10,000": lambda model, info, report: report.mse,
+        "MSE from 25 units, first 1,000 images": lambda model, *_: common.evaluate(model, *thousand).kept[25],
+        "units that are on, on an image": lambda model, info, report: report.active,
+    }
+    for name in ("sparse_l1", "sparse_kl"):
+        model, info = common.load_pretrained(name)
+        report = common.evaluate(model, data.test_images, data.test_labels)
+        for first_cell, measure in rows.items():
+            cells = row(README, heading, first_cell)
+            assert agrees(cells[f"{ROWS[name]}, here"], measure(model, info, report)), first_cell
+    for k in (5, 10, 25):
+        model, _ = common.load_pretrained(f"sparse_ksparse_k{k}")
+        report = common.evaluate(model, data.test_images, data.test_labels)
+        assert agrees(row(README, heading, "here, no unit dead")[f"k = {k}"], report.mse) and report.dead == 0
+
+
+def test_the_first_screen(data):
+    for name in ("sparse_l1", "sparse_kl", "sparse_ksparse_k25"):
+        model, info = common.load_pretrained(name)
+        report = common.evaluate(model, data.test_images, data.test_labels)
+        cells = row(README, "## See it", ROWS[name])
+        assert agrees(cells["mean squared error"], report.mse) and int(cells["dead units"]) == report.dead
+        active, units = cells["active units"].split(" of ")
+        assert agrees(active, report.active) and int(units) == info.config["hidden"]
+
+
+@pytest.mark.parametrize("file", ["README.md", "tests/studies/README.md"])
+def test_every_file_that_is_named_is_there(file):
+    path = ROOT / file
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+    for program in re.findall(r"`(?:tests/studies/)?(\w+\.py)\b", path.read_text()):
+        assert any((folder / program).exists() for folder in (ROOT, ROOT / "tests" / "studies")), program

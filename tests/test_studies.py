@@ -1,6 +1,10 @@
 """The studies: the linear probe, and the curves of how few units carry the picture."""
 
+import pickle
+from types import SimpleNamespace
+
 import numpy as np
+import originals
 import probe
 import pytest
 import sparsity
@@ -68,6 +72,62 @@ def test_a_curve_ends_at_the_whole_model(trained, small):
 
 def test_the_picture_is_drawn(tmp_path):
     curve = [(1, 0.05), (10, 0.01), (25, 0.005)]
-    figure = sparsity.plot(dict.fromkeys(sparsity.SHIPPED, curve), {"sparse_l1": curve, "sparse_kl": curve}, curve)
+    figure = sparsity.plot(
+        dict.fromkeys(sparsity.SHIPPED, curve), {"sparse_l1": curve, "sparse_kl": curve}, {"sparse_l1": curve}, curve
+    )
     common.save_figure(figure, tmp_path / "sparsity.png")
     assert (tmp_path / "sparsity.png").read_bytes().startswith(b"\x89PNG")
+
+
+THEIRS = """
+print("training")
+answer = input("k?")
+lr = 1e-3
+class K_SparseAutoencoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+def training(network):
+    return lr * 2
+training(None).save("x")
+"""
+
+
+def test_of_the_originals_only_definitions_are_executed(tmp_path, capsys):
+    (tmp_path / "main.py").write_text(THEIRS)
+    theirs = originals.definitions(tmp_path / "main.py")
+    assert theirs["lr"] == 1e-3 and theirs["training"](None) == 2e-3 and theirs["K_SparseAutoencoder"]().layer
+    assert "answer" not in theirs and capsys.readouterr().out == ""
+
+
+class Bomb:
+    """A pickle that would do something when it is read."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit",)
+
+
+def test_a_pickled_network_of_theirs_cannot_do_anything(tmp_path):
+    torch.save({"network": Bomb()}, tmp_path / "K_SAE_model.pth")
+    with pytest.raises(pickle.UnpicklingError, match="exec"):
+        originals.load_pickled(tmp_path / "K_SAE_model.pth", Bomb)
+
+
+def test_without_a_clone_it_says_where_they_are(tmp_path):
+    for folders in ([], [tmp_path]):
+        with pytest.raises(SystemExit, match="IvLabs/Variational-DL and https://github.com/Khdave02/Autoencoders"):
+            originals.find(folders)
+
+
+def test_units_of_theirs_are_ranked_by_what_switching_them_off_changes(small):
+    """With a linear decoder that is the size of the contribution, and so our own curve."""
+    model, _ = METHODS["sparse_ksparse"].train(small)
+    images = common.to_float(small.test_images).view(-1, 1, 28, 28)
+    linear = SimpleNamespace(
+        encode=lambda images, k: model.encode(images.view(-1, 784)),
+        decode=lambda code: model.decoder(code).view(-1, 1, 28, 28),
+    )
+    model.squash = lambda output: output
+    curve = dict(sparsity.kept_curve(model, small.test_images, (1, 2, 3)))
+    for n, error in originals.kept_curve(linear, images, (1, 2, 3)):
+        assert error == pytest.approx(curve[n], rel=1e-4)

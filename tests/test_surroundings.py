@@ -215,10 +215,14 @@ def test_weights_and_pictures_in_each_others_way(room):
     assert "the page's own files are called so" in line
 
 
-@pytest.mark.parametrize("name", ["explore.html", "l1.js"])
+@pytest.mark.parametrize("name", ["explore.html", "explore_models.js", "l1.js", "folder"])
 def test_somebody_elses_page_stays(room, name):
     (room / "out").mkdir()
-    (room / "out" / name).write_text("mine")
+    if name == "folder":
+        name = "l1.js"
+        (room / "out" / name).mkdir()
+    else:
+        (room / "out" / name).write_text("mine")
     line = refused("--checkpoint", "l1.pt", "--output-dir", "out", cwd=room)
     assert f"out/{name} was not written by this program: move it" in line
 

@@ -1,4 +1,6 @@
-"""Draw what the README shows: `python tests/studies/ship.py` writes outputs/shipped/ anew from the shipped weights.
+"""Draw what the README shows: `python tests/studies/ship.py DIR ...` writes outputs/shipped/ anew.
+
+It takes the shipped weights, and clones of the documents' networks, as originals.py wants them, for sparsity.png.
 
 It is the only program that writes there; what a user draws goes to outputs/, which git ignores. With --train it trains
 the weights first. Three minutes on two cores. The picture of the page, explore.png, is a screenshot made by hand.
@@ -21,12 +23,13 @@ COMMANDS = (
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", action="store_true", help="train the weights anew")
-    more = ["--train"] if parser.parse_args().train else []
-    for script, *options in COMMANDS:
-        subprocess.run([sys.executable, ROOT / script, *options, *more, "--output-dir", SHIPPED], check=True)
-    subprocess.run(
-        [sys.executable, ROOT / "tests" / "studies" / "sparsity.py", "--output", SHIPPED / "sparsity.png"], check=True
-    )
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="clones of the documents' networks")
+    options = parser.parse_args()
+    more = ["--train"] if options.train else []
+    for script, *asked in COMMANDS:
+        subprocess.run([sys.executable, ROOT / script, *asked, *more, "--output-dir", SHIPPED], check=True)
+    sparsity = [ROOT / "tests" / "studies" / "sparsity.py", *options.folders, "--output", SHIPPED / "sparsity.png"]
+    subprocess.run([sys.executable, *sparsity], check=True)
 
 
 if __name__ == "__main__":

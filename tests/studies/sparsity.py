@@ -1,8 +1,9 @@
-"""How few units carry the picture: `python tests/studies/sparsity.py` draws outputs/sparsity.png.
+"""How few units carry the picture: `python tests/studies/sparsity.py [DIR ...]` draws outputs/sparsity.png.
 
 For every shipped model, the test MSE when on each image all units but the n of largest contribution are at rest; beside
 them PCA with n components, and L1 and KL with a plain start: torch's default weights, images that are not centred,
 pictures of any norm, no decay and no tie, everything else the same. Those two are trained here, a minute on two cores.
+Given clones of the documents' networks, as originals.py wants them, it draws theirs too, of 1,000 images.
 """
 
 import argparse
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import methods  # noqa: E402
+import originals  # noqa: E402
 from methods import SHIPPED  # noqa: E402
 
 import common  # noqa: E402
@@ -93,7 +95,7 @@ def pca_curve(train_images, test_images, counts=KEPT):
 
 
 @common.own_style()
-def plot(shipped, plain, pca):
+def plot(shipped, plain, theirs, pca):
     """The picture, as a figure, from a dict of name -> curve for each kind."""
     figure = Figure(figsize=(8.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
@@ -105,6 +107,9 @@ def plot(shipped, plain, pca):
     for name, curve in plain.items():
         label = f"{name.removeprefix('sparse_').upper()} with a plain start"
         axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls="--", label=label)
+    for name, curve in theirs.items():
+        label = f"{name.removeprefix('sparse_').upper()} of the first document (convolutions)"
+        axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls=":", label=label)
     axes.set(xscale="log", yscale="log", xlabel="units kept on each image", ylabel="test MSE per pixel")
     axes.set_ylim(bottom=8e-4)  # PCA goes on, with ever more numbers
     axes.set_title("How few units carry the picture (down and to the left is better)", size=11, loc="left")
@@ -119,6 +124,7 @@ def plot(shipped, plain, pca):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="*", metavar="DIR", help="clones of the documents' networks")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "sparsity.png")
     options = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
@@ -133,9 +139,17 @@ def main(arguments=None):
         units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
         print(f"{cls.name}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
         plain[cls.name] = kept_curve(model, images)
+    theirs = {}
+    if options.folders:
+        found, pictures = originals.find(options.folders), common.to_float(images[:1000]).view(-1, 1, 28, 28)
+        for name in ("sparse_l1", "sparse_kl"):
+            theirs[name] = originals.kept_curve(originals.Original(name, *found[name]), pictures, KEPT)
     pca = pca_curve(data.train_images, images)
-    common.save_figure(plot(shipped, plain, pca), options.output)
-    for name, curve in {**shipped, **{f"{n}, plain": c for n, c in plain.items()}, "PCA": pca}.items():
+    common.save_figure(plot(shipped, plain, theirs, pca), options.output)
+    curves = {**shipped, "PCA": pca}
+    curves.update({f"{name}, plain": curve for name, curve in plain.items()})
+    curves.update({f"{name}, theirs": curve for name, curve in theirs.items()})
+    for name, curve in curves.items():
         print(f"{name:<22}", "  ".join(f"{n}: {error:.4f}" for n, error in curve if n in (5, 10, 25, 50, 100, 200)))
     print(common.short_path(options.output))
 
