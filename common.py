@@ -78,8 +78,8 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
         is_whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}"
     )
     root = full_path(data_dir)
-    is_raw = (root / "train-images-idx3-ubyte.gz").exists()
-    require(not is_raw, f"{short_path(root)} is MNIST/raw itself: name the folder that MNIST/raw lies in")
+    is_too_deep = (root / TEST_IMAGES).exists() or (root / "raw" / TEST_IMAGES).exists()
+    require(not is_too_deep, f"{short_path(root)} lies too deep: name the folder that MNIST/raw lies in")
     raw = root / "MNIST" / "raw"
     return Data(
         train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
@@ -98,13 +98,13 @@ def load_archive(path, shape, count):
         return read_archive(path, shape, count)
     except (gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
         fault = f"{short_path(path)} is damaged, or not MNIST's ({first_line(error)})"
-        raise UserError(f"{fault}: {advice_on(path)}, or move it away to have it downloaded") from error
+        raise UserError(f"{fault}: move it away to have it downloaded, or {advice_on(path)}") from error
 
 
 def advice_on(path):
     """What to do when the archive of MNIST at `path` is not as it should be."""
-    if ROOT / "data" in path.parents:
-        return "restore it with `git checkout data`, name another folder with --data-dir"
+    if ROOT / "data" in real_path(path).parents:
+        return "restore it with `git checkout data`"
     return "name another folder with --data-dir"
 
 
@@ -175,8 +175,7 @@ def first_images(images, labels):
 def read_digit(path):
     """A photograph or a drawing of one digit as MNIST would have it: the digit in 20 x 20 pixels, its centre of mass in
     the middle of 28 x 28, bright on dark. It may be in grey or colours, on a transparent ground, dark on bright, of any
-    size; specks, and what comes in from the edge, are left out. What has 28 x 28 pixels and is bright on dark stays as
-    it is.
+    size; specks, and what stays at the edge, are left out. What has 28 x 28 pixels and is bright on dark stays so.
 
     Returns:
         [784] float32 in [0, 1].
@@ -187,9 +186,11 @@ def read_digit(path):
     from PIL import Image  # only here: a view does not need it
 
     brightness = read_brightness(full_path(path))
-    counts, edges = np.histogram(brightness, bins=16, range=(0, 1))
-    most_common = edges[counts.argmax()] + 1 / 32
-    background = np.median(brightness[np.abs(brightness - most_common) < 1 / 8])
+    background = np.median(np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]]))
+    if (np.abs(brightness - background) < 1 / 8).mean() < 1 / 4:  # the edge is a frame: take what is most common
+        counts, edges = np.histogram(brightness, bins=16, range=(0, 1))
+        most_common = edges[counts.argmax()] + 1 / 32
+        background = np.median(brightness[np.abs(brightness - most_common) < 1 / 8])
     if brightness.shape == (28, 28) and background == 0 and brightness.max() > 0.5:
         return torch.from_numpy(brightness.ravel())
     contrast = Image.fromarray(np.abs(brightness - background).astype(np.float32))
@@ -220,12 +221,13 @@ def read_digit(path):
 def main_parts(drawn):
     """Which pixels of an image are the digit, and a margin of one pixel around it, when `drawn` [height, width] says
     which are not background. Specks are left out: whatever is smaller than a twentieth of the largest connected part.
-    So is what touches the edge, like the black frame of a scanner, if a part that could be a digit does not."""
+    So is what touches the edge and stays out of the middle, like the black frame of a scanner."""
     from PIL import Image, ImageDraw, ImageFilter
 
     # With a margin, diagonal lines hold together: Pillow fills along rows and columns.
     unfilled = Image.fromarray(drawn.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
-    parts, inner = [], []
+    height, width = drawn.shape
+    parts, central = [], []
     while (left := np.argwhere(np.asarray(unfilled) == 1)).size:
         row, column = left[0].tolist()
         ImageDraw.floodfill(unfilled, (column, row), 2)
@@ -234,9 +236,10 @@ def main_parts(drawn):
         parts.append(part)
         rows, columns = (part & drawn).any(axis=1), (part & drawn).any(axis=0)
         touches_edge = rows[0] or rows[-1] or columns[0] or columns[-1]
-        if not touches_edge and max(rows.sum(), columns.sum()) >= max(drawn.shape) / 10:
-            inner.append(part)
-    parts = inner or parts
+        is_in_middle = part[height // 4 : height - height // 4, width // 4 : width - width // 4].any()
+        if is_in_middle or not touches_edge:
+            central.append(part)
+    parts = central or parts
     largest = max(part.sum() for part in parts)
     return np.any([part for part in parts if part.sum() >= largest / 20], axis=0)
 
@@ -256,7 +259,8 @@ def read_brightness(path):
             if picture.mode[0] in "IF":  # 16 bits and more, which convert would cut off
                 values = np.asarray(picture, np.float32)
                 require(np.isfinite(values).all(), "it has NaN or infinity in it")
-                return (values - min(0, values.min())) / max(1e-12, np.ptp([0, *values.ravel()]))
+                low, high = min(0, values.min()), max(1e-12, values.max())
+                return ((values - low) / (high - low)).astype(np.float32)
             colours = picture.convert("RGBA")
     except Exception as error:  # Pillow raises many kinds on files that are damaged, huge or none
         raise UserError(f"{short_path(path)} cannot be read as an image ({first_line(error)})") from error
@@ -825,7 +829,7 @@ def load_pretrained(name):
     import sparse_l1
 
     path, elsewhere = checkpoint_path(str(name).removesuffix(".pt")), full_path(name)
-    if not os.path.isfile(path) and (os.path.isfile(elsewhere) or os.path.dirname(name)):
+    if os.path.dirname(name) or (not os.path.isfile(path) and os.path.isfile(elsewhere)):
         path = elsewhere
     return load_checkpoint(path, sparse_l1.SparseL1, sparse_kl.SparseKL, sparse_ksparse.KSparse)
 
@@ -864,7 +868,7 @@ ROWS = 24  # units in the picture of examples
 def own_style():
     """Everything is drawn under matplotlib's own defaults, whatever a matplotlibrc or a style of the user's says."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of letters in a name that the font does not have
+        warnings.filterwarnings("ignore", "Glyph")  # of letters in a name that the font does not have
         matplotlib.rcdefaults()
         yield
 
@@ -1116,9 +1120,6 @@ def show(paths):
 
 
 # 7. explore.html -----------------------------------------------------------------------------------------
-PAGE_MARK = b"<title>Draw a digit and watch the code</title>"  # in every version of the page
-
-
 def write_explorer(model, info, report, images, folder):
     """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU and to show its units: its weights, two
     bytes each, what its report says of each unit, and images [10, 784] for the page's buttons."""
@@ -1425,7 +1426,6 @@ def require_good_name(name, advice=""):
     good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
     fault = f"{name!r} cannot be the name of pictures and a page"
     require(good, f"{fault}: take printable characters without \\, and no dot at the start")
-    require(not name.startswith("explore"), f"{fault}: the page's own files are called so")
     length = len(name.encode())  # a file's name has up to 255 bytes, and NAME_image_FILE.png has two of ours
     require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most{advice}")
 
@@ -1437,6 +1437,8 @@ def find_or_prepare(cls, parser, given, options, device):
     named_path = checkpoint_path(model_name(cls, defaults, given))
     path = options.checkpoint or named_path
     require_good_name(file_name(path), advice="; name the weights yourself with --checkpoint FILE --train")
+    is_free = not file_name(path).startswith("explore")
+    require(is_free, f"{short_path(path)} cannot be the name of weights: explore... are the page's own files")
     if options.checkpoint and not options.train:
         model, info = load_matching(cls, path, given, "leave that option out, name another file")
     elif named_path.is_file() and not options.train:
@@ -1486,10 +1488,14 @@ def require_output_free(folder, name, path):
     fault = f"--output-dir {short_path(folder)} is, or lies below, the file of the weights"
     require(path != folder and path not in folder.parents, f"{fault}: name another folder")
     scripts = [folder / f"{stem}.js" for stem in (name, "explore_images", "explore_models")]
-    for file, mark in (*((script, b"explore(") for script in scripts), (folder / "explore.html", PAGE_MARK)):
-        is_ours = not os.path.lexists(file) or mark in first_bytes(file)
+    require(path not in map(real_path, scripts), f"{short_path(path)} cannot hold weights: the page's files go there")
+    page = folder / "explore.html"
+    foreign = [file for file in scripts if os.path.lexists(file) and not first_bytes(file).startswith(b"explore(")]
+    if os.path.lexists(page) and b"<title>Draw a digit and watch the code</title>" not in first_bytes(page):
+        foreign.append(page)
+    for file in foreign:
         fault = f"{short_path(file)} was not written by this program"
-        require(is_ours, f"{fault}: move it, or name another folder with --output-dir")
+        raise UserError(f"{fault}: move it, or name another folder with --output-dir")
 
 
 def pick_device(name):

@@ -65,7 +65,7 @@ def test_an_archive_that_is_there_is_named_and_never_written(archives, mirror, k
     packed = (archives / IMAGES).read_bytes()
     (archives / IMAGES).write_bytes(SPOILT[kind](packed, gzip.decompress(packed)))
     before = contents(archives)
-    words = rf"{IMAGES} is damaged, or not MNIST's \(.+\): name another folder with --data-dir, or move it away"
+    words = rf"{IMAGES} is damaged, or not MNIST's \(.+\): move it away to have it downloaded, or name another folder"
     with pytest.raises(common.UserError, match=words) as error:
         common.load_mnist(archives.parents[1], 1)
     assert "\n" not in str(error.value)

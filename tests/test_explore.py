@@ -548,6 +548,14 @@ def test_the_address_carries_the_unit(visit, browser):
     page.evaluate("location.hash = '#sparse_kl/512'")
     page.wait_for_function("document.querySelector('#message').textContent")
     assert page.inner_text("#message") == "sparse_kl has no unit 512: its units are 0 to 511"
+    tile(page).click()
+    assert not page.is_visible("#message")
+    for unit in ("-1", "9e9", "x"):
+        page.evaluate("unit => { location.hash = `#sparse_kl/${unit}`; }", unit)
+        page.wait_for_function("document.querySelector('#message').textContent")
+        assert f"no unit {unit}: " in page.inner_text("#message") and page.evaluate("explorer.view")
+        page.evaluate("location.hash = '#sparse_kl/7'")
+        page.wait_for_function("!document.querySelector('#message').textContent")
 
 
 def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
@@ -568,6 +576,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
     for order in ("frequency", "digit", "size", "likeness"):
         page.select_option("#order", order)
         look(page)
+    assert not page.is_visible("#histogram") and not page.is_visible("#bars")
     assert "Dead: active on no test image." in page.inner_text("#unit-note")
     assert not page.is_visible("#strongest button") and not page.is_visible("#middling button")
 
@@ -637,6 +646,44 @@ def test_the_pad_by_keyboard(visit):
     assert page.locator("#digits button[aria-pressed=true]").inner_text() == "7"
     page.keyboard.press("Tab")
     assert not page.is_visible("#brush")
+
+
+def test_a_brush_that_was_down_is_lifted(visit):
+    """By undo, and by a digit; and a key that is held does not switch."""
+    page = visit()
+    page.locator("#pad").focus()
+    page.keyboard.press(" ")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("ArrowRight")
+    look(page)
+    assert page.is_disabled("#undo") and page.locator("#digits button[aria-pressed=true]").inner_text() == "2"
+    page.keyboard.press(" ")
+    page.keyboard.press("3")
+    before = look(page)["input"]
+    page.keyboard.press("ArrowRight")
+    assert look(page)["input"] == before and page.get_attribute("#brush", "class") == ""
+    page.keyboard.down(" ")
+    page.keyboard.down(" ")
+    assert page.get_attribute("#brush", "class") == "down"
+
+
+def test_x_switches_the_tile_that_has_the_focus(visit):
+    page = visit("sparse_l1/359")
+    first = look(page)["ranked"][0]
+    tile(page).focus()
+    page.keyboard.press("x")
+    look(page)
+    assert page.evaluate("[...explorer.state.off]") == [first]
+    page.wait_for_function("unit => spoken.textContent !== '' && explorer.state.off.has(unit)", arg=first)
+
+
+def test_a_chosen_unit_is_read_aloud(visit):
+    page = visit("sparse_l1")
+    look(page)
+    tile(page, 2).click()
+    page.wait_for_function("/^Unit \\d+, active on [\\d.]+ % of the test images\\.$/.test(spoken.textContent)")
+    page.keyboard.press("x")
+    page.wait_for_function("/^Unit \\d+ switched off\\.$/.test(spoken.textContent)")
 
 
 def test_an_empty_pad_shows_nothing(visit):

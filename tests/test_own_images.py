@@ -1,13 +1,15 @@
 """Images of the user's own: whatever they are, the model sees a digit as MNIST has them."""
 
 import os
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from conftest import run
 from matplotlib.image import imread
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 import common
 
@@ -106,6 +108,37 @@ def test_a_digit_that_touches_the_edge_is_whole(digit, tmp_path):
     page.save(tmp_path / "whole.png")
     cropped, whole = common.read_digit(tmp_path / "cropped.png"), common.read_digit(tmp_path / "whole.png")
     assert (cropped - whole).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("margin", [0, 5, 30])
+@pytest.mark.parametrize("text", "0123456789")
+def test_bold_digits_that_fill_the_image(text, margin, tmp_path):
+    """Where the digit is larger than what lies around it, the edge says which is which."""
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 300)
+    page = Image.new("L", (500, 500))
+    ImageDraw.Draw(page).text((100, 50), text, fill=255, font=font)
+    left, top, right, bottom = page.getbbox()
+    page.crop((left - margin, top - margin, right + margin, bottom + margin)).save(tmp_path / "x.png")
+    page.save(tmp_path / "whole.png")
+    found, whole = common.read_digit(tmp_path / "x.png"), common.read_digit(tmp_path / "whole.png")
+    assert torch.corrcoef(torch.stack([found, whole]))[0, 1] > 0.8  # a pixel to the side
+
+
+def test_a_digit_that_touches_the_edge_and_a_dot_that_does_not(tmp_path):
+    page = Image.new("L", (300, 300))
+    pen = ImageDraw.Draw(page)
+    pen.ellipse([0, 0, 299, 299], outline=255, width=40)
+    pen.ellipse([130, 130, 165, 165], fill=255)
+    page.save(tmp_path / "x.png")
+    lit = (common.read_digit(tmp_path / "x.png").view(28, 28) > 0.5).nonzero()
+    assert (lit.amax(dim=0) - lit.amin(dim=0) + 1).tolist() == [20, 20]
+
+
+def test_28_x_28_in_16_bits(digit, tmp_path):
+    image = np.zeros((28, 28), np.uint16)
+    image[4:24, 12:16] = 65535
+    Image.fromarray(image).save(tmp_path / "x.png")
+    assert common.read_digit(tmp_path / "x.png").dtype == torch.float32
 
 
 def test_a_digit_in_two_parts_is_whole(tmp_path):

@@ -101,11 +101,12 @@ def test_more_units_reconstruct_better(data):
 
 
 def test_hyperparameters_table():
+    lines = README.split("## The three models")[1].split("\n")
     for name, column in (("sparse_l1", "L1"), ("sparse_kl", "KL"), ("sparse_ksparse", "k-sparse")):
         for key, value in METHODS[name].defaults.items():
             if key not in ("seed", "precision"):
                 option = "--" + key.replace("_", "-")
-                line = next(line for line in README.split("\n") if line.startswith(f"| `{option}`"))
+                line = next(line for line in lines if line.startswith(f"| `{option}`"))
                 cells = dict(zip(("L1", "KL", "k-sparse"), line.strip("|").split("|")[1:], strict=True))
                 assert float(cells[column]) == value
 

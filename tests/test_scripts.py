@@ -9,7 +9,7 @@ from conftest import METHODS, ROOT, contents, environment, run
 
 import common
 
-KINDS = ("codes", "features", "loss", "parts", "test", "train")
+KINDS = ("codes", "features", "loss", "parts", "test", "train", "units")
 TINY = ["--hidden", 32, "--epochs", 1, "--batch-size", 3000]
 
 
@@ -27,7 +27,8 @@ def test_train_then_look(project, script):
     assert {path: files[path] for path in given} == given  # what is shipped stays as it is
     made = {path for path in files if path not in given and "__pycache__" not in path}
     pictures = {f"outputs/{name}_{kind}.png" for kind in KINDS}
-    assert made == {f"checkpoints/{name}.pt", f"outputs/{name}.js", "outputs/explore.html", *pictures}
+    page = {f"outputs/{file}" for file in (f"{name}.js", "explore.html", "explore_images.js", "explore_models.js")}
+    assert made == {f"checkpoints/{name}.pt", *page, *pictures}
     assert all(files[picture].startswith(b"\x89PNG") for picture in pictures)
 
     second = run(project / f"{script}.py", *options)
@@ -55,9 +56,9 @@ def test_as_users_start_it(room):
     options = ["--show", "--checkpoint", "kl.pt", "--output-dir", "here"]
     result = run("sparse_kl.py", *options, cwd=room, env=no_display)
     assert result.returncode == 0 and result.stderr == "", result.stderr
-    assert "\n  here/kl_features.png\n" in result.stdout and "no display" in result.stdout
+    assert "\n  here/kl_features.png\n" in result.stdout and "there is no display" in result.stdout
     assert {path.name for path in (room / "here").iterdir()} == {
-        "explore.html", "kl.js", *(f"kl_{kind}.png" for kind in KINDS)
+        "explore.html", "explore_images.js", "explore_models.js", "kl.js", *(f"kl_{kind}.png" for kind in KINDS)
     }  # fmt: skip
 
 

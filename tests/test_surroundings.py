@@ -212,7 +212,7 @@ def test_weights_and_pictures_in_each_others_way(room):
         line = refused(*options, "--checkpoint", "folder", "--output-dir", "out", cwd=room)
         assert "folder is a folder: name a file" in line
     line = refused(*TRAIN, "--checkpoint", "out/explore.html", "--output-dir", "out", cwd=room)
-    assert "the page's own files are called so" in line
+    assert "cannot be the name of weights: explore... are the page's own files" in line
 
 
 @pytest.mark.parametrize("name", ["explore.html", "explore_models.js", "l1.js", "folder"])
@@ -247,8 +247,10 @@ def test_a_folder_that_is_a_file_or_the_archives_own(room, archives):
     assert "cannot write file: it is a file, and has to be a folder; name another place with --output-dir" in line
     line = refused("--checkpoint", "l1.pt", "--data-dir", "file", "--output-dir", "out", cwd=room)
     assert "file/MNIST/raw" in line and "--data-dir" in line and "git" not in line
+    line = refused("--checkpoint", "l1.pt", "--data-dir", archives.parent, "--output-dir", "out", cwd=room)
+    assert "lies too deep" in line
     line = refused("--checkpoint", "l1.pt", "--data-dir", archives, "--output-dir", "out", cwd=room)
-    assert "is MNIST/raw itself: name the folder that MNIST/raw lies in" in line
+    assert "lies too deep: name the folder that MNIST/raw lies in" in line
 
 
 @pytest.mark.parametrize("change", ["too large", "none"])

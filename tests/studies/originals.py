@@ -194,6 +194,8 @@ def main():
     parser.add_argument("--train", action="store_true", help="train theirs until their published test loss, too")
     parser.add_argument("--repeats", type=int, default=3, help="epochs that are timed (default: %(default)s)")
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error("--repeats has to be at least 1")
     found = find(options.folders)
     torch.set_flush_denormal(True)
     data = common.load_mnist()
@@ -214,7 +216,8 @@ def main():
         print(f"  an epoch                 {theirs:.1f} s, ours {ours:.2f} s: {theirs / ours:.0f} times as long")
         if options.train and method in PUBLISHED:
             epochs, seconds, loss = train_until_published(original, loader, images)
-            print(f"  published loss           {loss:.5f} after {epochs} epochs, {seconds:.0f} s")
+            reached = "reached" if loss <= PUBLISHED[method] else "not reached"
+            print(f"  published loss           {reached}: {loss:.5f} after {epochs} epochs, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

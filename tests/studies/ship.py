@@ -1,9 +1,8 @@
 """Draw what the README shows: `python tests/studies/ship.py DIR ...` writes outputs/shipped/ anew.
 
-It takes the shipped weights, and clones of the documents' networks, as originals.py wants them, for sparsity.png.
-
-It is the only program that writes there; what a user draws goes to outputs/, which git ignores. With --train it trains
-the weights first. Three minutes on two cores. The picture of the page, explore.png, is a screenshot made by hand.
+It takes the shipped weights, or with --train trains them first; and for sparsity.png clones of the documents' networks,
+as originals.py wants them. It is the only program that writes there: what a user draws goes to outputs/, which git
+ignores. Four minutes on two cores. The picture of the page, explore.png, is a screenshot made by hand.
 """
 
 import argparse
