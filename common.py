@@ -193,11 +193,15 @@ def read_digit(path):
         background = np.median(brightness[np.abs(brightness - most_common) < 1 / 8])
     if brightness.shape == (28, 28) and background == 0 and brightness.max() > 0.5:
         return torch.from_numpy(brightness.ravel())
-    contrast = Image.fromarray(np.abs(brightness - background).astype(np.float32))
-    contrast.thumbnail((128, 128), Image.Resampling.BOX)
-    ink = np.array(contrast)
-    require(ink.max() > 0.1, f"nothing is drawn in {short_path(path)}, or too faintly")
-    ink *= main_parts(ink > 0.2 * ink.max())  # below are paper, and the noise of a camera
+    contrast = np.abs(brightness - background).astype(np.float32)
+    overview = Image.fromarray(contrast)
+    overview.thumbnail((128, 128), Image.Resampling.BOX)
+    overview = np.asarray(overview)
+    require(overview.max() > 0.1, f"nothing is drawn in {short_path(path)}, or too faintly")
+    parts = main_parts(overview > 0.2 * overview.max())  # below are paper, and the noise of a camera
+    ink = contrast * np.asarray(
+        Image.fromarray(parts.astype(np.uint8)).resize(contrast.shape[::-1], Image.Resampling.NEAREST)
+    )
     ink[ink < 0.2 * ink.max()] = 0
     ink /= ink.max()
     rows, columns = np.nonzero(ink.max(axis=1) > 0.5)[0], np.nonzero(ink.max(axis=0) > 0.5)[0]
@@ -579,7 +583,7 @@ class Examples(NamedTuple):
 
     strongest: torch.Tensor  # [hidden, 12] int64, the images on which the unit's code is largest, the largest first
     strongest_code: torch.Tensor  # [hidden, 12] that code
-    middling: torch.Tensor  # [hidden, 6] int64, of the others those with a code nearest to the middle of its range
+    middling: torch.Tensor  # [hidden, 6] int64, not among the strongest, with a code nearest to the middle of its range
     middling_code: torch.Tensor  # [hidden, 6] that code
     histogram: torch.Tensor  # [hidden, 20] int64, images in equal bins of its range
 

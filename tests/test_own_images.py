@@ -134,6 +134,15 @@ def test_a_digit_that_touches_the_edge_and_a_dot_that_does_not(tmp_path):
     assert (lit.amax(dim=0) - lit.amin(dim=0) + 1).tolist() == [20, 20]
 
 
+def test_a_small_digit_in_a_large_image_is_sharp(digit, tmp_path):
+    page = Image.new("L", (2400, 2400))
+    page.paste(large(digit, 60, 80).crop((340, 30, 430, 140)), (1500, 900))
+    page.save(tmp_path / "small.png")
+    large(digit, 300, 400).save(tmp_path / "large.png")
+    small, expected = common.read_digit(tmp_path / "small.png"), common.read_digit(tmp_path / "large.png")
+    assert torch.corrcoef(torch.stack([small, expected]))[0, 1] > 0.95
+
+
 def test_28_x_28_in_16_bits(digit, tmp_path):
     image = np.zeros((28, 28), np.uint16)
     image[4:24, 12:16] = 65535
