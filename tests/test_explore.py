@@ -526,7 +526,39 @@ def test_a_click_among_all_units(visit):
     assert painted(page, "#all-canvas")
 
 
-def test_the_address_carries_the_unit(visit, browser):
+def test_the_chosen_unit_is_brought_into_sight(visit):
+    page = visit("sparse_ksparse_k25", viewport={"width": 800, "height": 800}, color_scheme="light")
+    look(page)
+    rarest = page.evaluate("explorer.model.frequency.indexOf(Math.min(...explorer.model.frequency))")
+    page.evaluate("unit => { location.hash = `#sparse_ksparse_k25/${unit}`; }", rarest)
+    page.wait_for_function("unit => explorer.state.unit === unit", arg=rarest)
+    look(page)
+    assert page.evaluate("document.querySelector('#all').scrollTop") > 500
+    page.select_option("#order", "digit")
+    look(page)
+    frame = page.locator("#all-canvas").evaluate(
+        """canvas => {
+            const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            let count = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                if (data[i] === 178 && data[i + 1] === 59 && data[i + 2] === 6) count++;
+            }
+            return count;
+        }"""
+    )
+    assert frame > 100
+
+
+def test_focus_is_not_lost_when_a_button_is_done(visit):
+    page = visit()
+    look(page)
+    page.locator("#clear").focus()
+    page.keyboard.press("Enter")
+    page.evaluate(SETTLED)
+    assert page.is_disabled("#clear") and page.evaluate("document.activeElement.id") == "pad"
+
+
+def test_the_address_carries_the_unit(visit):
     page = visit("sparse_l1/359")
     look(page)
     assert page.inner_text("#unit-title") == "Unit 359" and page.input_value("#models") == "sparse_l1"
