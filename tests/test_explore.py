@@ -113,6 +113,10 @@ def press_digit(page, digit):
     page.get_by_role("button", name=f"Test digit {digit}").click()
 
 
+def pressed_digit(page):
+    return page.locator("#digits button[aria-pressed=true]").inner_text()
+
+
 def painted(page, canvas):
     """Whether a canvas has more than one colour."""
     return page.locator(canvas).evaluate(
@@ -666,7 +670,7 @@ def test_the_pad_by_keyboard(visit):
     assert page.evaluate("document.activeElement.id") == "pad" and page.is_visible("#brush")
     page.keyboard.press("7")
     look(page)
-    assert page.locator("#digits button[aria-pressed=true]").inner_text() == "7"
+    assert pressed_digit(page) == "7"
     for key in ("ArrowUp", "ArrowUp", " ", *["ArrowDown"] * 12, " ", *["ArrowRight"] * 3):
         page.keyboard.press(key)
     image = torch.tensor(look(page)["input"]).view(28, 28)
@@ -675,7 +679,7 @@ def test_the_pad_by_keyboard(visit):
     assert height >= 18 and width <= 5  # a stroke downwards; the brush was up when it moved to the right
     page.keyboard.press("Control+z")
     look(page)
-    assert page.locator("#digits button[aria-pressed=true]").inner_text() == "7"
+    assert pressed_digit(page) == "7"
     page.keyboard.press("Tab")
     assert not page.is_visible("#brush")
 
@@ -688,7 +692,7 @@ def test_a_brush_that_was_down_is_lifted(visit):
     page.keyboard.press("Control+z")
     page.keyboard.press("ArrowRight")
     look(page)
-    assert page.is_disabled("#undo") and page.locator("#digits button[aria-pressed=true]").inner_text() == "2"
+    assert page.is_disabled("#undo") and pressed_digit(page) == "2"
     page.keyboard.press(" ")
     page.keyboard.press("3")
     before = look(page)["input"]

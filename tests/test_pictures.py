@@ -150,7 +150,7 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
     by_activity = sorted(range(64), key=lambda unit: (-report.frequency[unit], unit))
     assert shown == [by_activity[round(row * 63 / 23)] for row in range(24)]
     assert f"on {100 * report.frequency[shown[0]]:.1f} %" in texts
-    images, white = common.to_float(data.test_images), 255
+    images, white, seen = common.to_float(data.test_images), 255, set()
     for row, unit in enumerate(shown):
         for column, weights in ((0, model.dictionary[unit]), (1, model.encoder.weight[unit])):
             expected = colours(weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5, "RdBu_r")
@@ -161,14 +161,21 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
             if image < 0:
                 assert (found == white).all()
                 continue
-            red, green, blue = found.T
+            red, _, blue = found.T
             is_drawn = (images[image] > 0.9) & (share > 0.5)
             is_rest = (images[image] > 0.9) & (share.abs() < 0.01)
             is_cleared = (images[image] == 0) & (share < -0.5)
-            assert (red - blue)[is_drawn].min() > 100 if is_drawn.any() else True
-            assert np.ptp(found[is_rest], axis=1).max() < 60 if is_rest.any() else True
-            assert (blue - red)[is_cleared].min() > 20 if is_cleared.any() else True
+            if is_drawn.any():
+                seen.add("drawn")
+                assert (red - blue)[is_drawn].min() > 100
+            if is_rest.any():
+                seen.add("at rest")
+                assert np.ptp(found[is_rest], axis=1).max() < 60
+            if is_cleared.any():
+                seen.add("cleared")
+                assert (blue - red)[is_cleared].min() > 20
             assert f"{report.examples.strongest_code[unit, column - 2]:#.3g}" in texts
+    assert seen == {"drawn", "at rest", "cleared"}
 
 
 def test_the_loss_graph_has_the_losses(drawn):

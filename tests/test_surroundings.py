@@ -19,6 +19,9 @@ from conftest import METHODS, ROOT, contents, environment, run
 
 import common
 
+TRAIN = ["--train", "--hidden", 4, "--epochs", 1, "--batch-size", 6000]
+
+
 # Settings of matplotlib
 
 
@@ -200,9 +203,6 @@ def refused(*arguments, cwd):
     return result.stderr
 
 
-TRAIN = ["--train", "--hidden", 4, "--epochs", 1, "--batch-size", 6000]
-
-
 def test_weights_and_pictures_in_each_others_way(room):
     for output_dir in ("new", "new/below", "./new"):
         line = refused(*TRAIN, "--checkpoint", "new", "--output-dir", output_dir, cwd=room)
@@ -295,8 +295,7 @@ def test_weights_behind_a_link_are_replaced_there(room):
     shutil.move(room / "l1.pt", room / "far" / "l1.pt")
     (room / "l1.pt").symlink_to("far/l1.pt")
     before = (room / "far" / "l1.pt").read_bytes()
-    options = ["--train", "--hidden", 4, "--epochs", 1, "--batch-size", 6000, "--checkpoint", "l1.pt"]
-    result = run("sparse_l1.py", *options, "--output-dir", "out", cwd=room)
+    result = run("sparse_l1.py", *TRAIN, "--checkpoint", "l1.pt", "--output-dir", "out", cwd=room)
     assert result.returncode == 0, result.stderr
     assert (room / "l1.pt").is_symlink() and (room / "far" / "l1.pt").read_bytes() != before
 

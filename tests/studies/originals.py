@@ -11,7 +11,6 @@ import argparse
 import ast
 import collections
 import sys
-import time
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import methods  # noqa: E402
+from benchmark import timed  # noqa: E402
 
 import common  # noqa: E402
 
@@ -151,12 +151,6 @@ def kept_curve(original, images, counts):
         for n, drawn in zip(counts, original.decode(kept), strict=True):
             errors[n] += F.mse_loss(drawn, image).item() / len(images)
     return list(errors.items())
-
-
-def timed(function, *arguments):
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
 
 
 def epochs_beside_ours(original, loader, data, repeats):
