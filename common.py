@@ -22,6 +22,7 @@ if sys.version_info < (3, 10):  # noqa: UP036
 import argparse
 import base64
 import contextlib
+import csv
 import dataclasses
 import errno
 import gzip
@@ -56,10 +57,12 @@ TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
 
 
 class Data(NamedTuple):
+    """Images and their labels, which may lack some of the ten digits, or be None."""
+
     train_images: torch.Tensor  # [60000, 784] uint8, 0 is the background
-    train_labels: torch.Tensor  # [60000] int64, the digit
+    train_labels: torch.Tensor | None  # [60000] int64, the digit
     test_images: torch.Tensor  # [10000, 784] uint8
-    test_labels: torch.Tensor  # [10000] int64
+    test_labels: torch.Tensor | None  # [10000] int64
 
 
 def load_mnist(data_dir=ROOT / "data", train_count=60_000):
@@ -67,26 +70,37 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
 
     Args:
         data_dir: a folder. An archive that is missing there is downloaded; one that is there is never written.
-        train_count: how many of the training images to read, from the first on. To look at a trained model takes a
-            few, and torchvision's MNIST would read all 60,000 and unpack them into the folder.
+        train_count: how many of the training images to read, from the first on; None: until there is one of each
+            label. To look at a trained model takes no more, and torchvision's MNIST would read all 60,000 and unpack
+            them into the folder.
 
     Raises:
         UserError: an archive is damaged or another one, or cannot be downloaded or written; or `train_count` is not
             from 0 to 60000.
     """
-    require(
-        is_whole(train_count, 0, 60_000), f"train_count has to be a whole number from 0 to 60000, not {train_count}"
-    )
+    good = train_count is None or is_whole(train_count, 0, 60_000)
+    require(good, f"train_count has to be a whole number from 0 to 60000, not {train_count}")
     root = full_path(data_dir)
     is_too_deep = (root / TEST_IMAGES).exists() or (root / "raw" / TEST_IMAGES).exists()
     require(not is_too_deep, f"{short_path(root)} lies too deep: name the folder that MNIST/raw lies in")
     raw = root / "MNIST" / "raw"
+    train_labels = load_labels(raw / "train-labels-idx1-ubyte.gz", 60_000)
+    if train_count is None:
+        train_count = max(first_of_each(train_labels)) + 1
     return Data(
         train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
-        train_labels=load_archive(raw / "train-labels-idx1-ubyte.gz", (60_000,), train_count).long(),
+        train_labels=train_labels[:train_count],
         test_images=load_archive(raw / TEST_IMAGES, (10_000, 28, 28), 10_000).view(-1, PIXELS),
-        test_labels=load_archive(raw / "t10k-labels-idx1-ubyte.gz", (10_000,), 10_000).long(),
+        test_labels=load_labels(raw / "t10k-labels-idx1-ubyte.gz", 10_000),
     )
+
+
+def load_labels(path, count):
+    """The labels [count] int64 of an archive of so many."""
+    labels = load_archive(path, (count,), count).long()
+    largest = labels.max().item()
+    require(largest <= 9, f"{short_path(path)} has labels up to {largest}, and digits go up to 9: {advice_on(path)}")
+    return labels
 
 
 def load_archive(path, shape, count):
@@ -163,13 +177,15 @@ def batches(images, batch_size, generator=None):
     return (to_float(images.index_select(0, chosen)) for chosen in order.split(batch_size))
 
 
+def first_of_each(labels):
+    """Where the first image of each digit is, the digits in their order, of those that occur among labels [n]."""
+    return [(labels == digit).nonzero()[0].item() for digit in labels.unique().tolist()]
+
+
 def first_images(images, labels):
-    """The first image of each digit, [10, 784] in [0, 1], of images and labels on the CPU. Among the first 100 of
-    MNIST's training images, and of its test images, there is one of each; UserError where there is not."""
-    digits, first = np.unique(labels, return_index=True)
-    complete = digits.tolist() == list(range(10))
-    require(complete, f"the labels are not MNIST's, 0 to 9, but {digits.tolist()}: name another folder with --data-dir")
-    return to_float(images[first])
+    """The first image of each digit that there is, or without labels (None) the first ten: [up to 10, 784] in [0, 1],
+    of images [n, 784] uint8."""
+    return to_float(images[:10] if labels is None else images[first_of_each(labels)])
 
 
 def read_digit(path):
@@ -287,12 +303,17 @@ class Autoencoder(nn.Module):
     Here `mean` is the mean image of the training set. Row j of `encoder.weight` is what unit j looks for, row j of
     `dictionary` what it draws.
 
-    A script's subclass says what makes its method different: `activation` and `squash` above, and
+    The loss is `reconstruction_loss` + `penalty`. A script's subclass says what makes its method different:
 
-        initialise()                 sets the weights that training starts from; `mean_image` is there already
-        loss(output, code, images)   two scalars: the reconstruction's loss, a mean over pixels, and the penalty
-        after_step(progress)         constraints and schedules, after each step and once before the first, when this
-                                     part of the training lies behind, in [0, 1]; by default nothing
+        initialise()                         sets the weights that training starts from; `mean_image` is there already
+        activation(hidden)                   the code
+        penalty(hidden, code)                a scalar
+        squash(output)                       the reconstruction; if not said otherwise the sigmoid
+        reconstruction_loss(output, images)  a scalar, a mean over images and pixels; if not said otherwise the
+                                             cross-entropy (BCE)
+        schedule(progress)                   hyperparameters that change in training: a dict of their values when this
+                                             part of it lies behind, in [0, 1]
+        after_step(progress)                 constraints, after each step and once before the first
 
     (`initialise` and `after_step` run without gradients).
     """
@@ -300,7 +321,7 @@ class Autoencoder(nn.Module):
     name = None  # of the method, its script and its files: "sparse_l1"
     hyperparameters = ("hidden",)  # what __init__ takes, in the order in which a file's name has them
     compared = None  # the hyperparameter of which the command line takes several values, a model each
-    loss_name = "BCE"  # of the reconstruction loss: "BCE" or "MSE"
+    loss_name = "BCE"  # what the reconstruction loss is
     active_above = 0.0  # a unit is active on an image when its code is above this
     encoder_speed = 1.0  # the learning rate of the encoder's weights is this many times that of the rest
     beta2 = 0.99  # of Adam: how slowly its mean of squared gradients changes
@@ -317,6 +338,15 @@ class Autoencoder(nn.Module):
     def dictionary(self):
         """[hidden, 784], a view of the decoder's weights: row j is the picture that unit j draws."""
         return self.decoder.weight.T
+
+    def squash(self, output):
+        return output.sigmoid()
+
+    def reconstruction_loss(self, output, images):
+        return cross_entropy(output, images)
+
+    def schedule(self, progress):
+        return {}
 
     def after_step(self, progress):
         pass
@@ -444,14 +474,21 @@ def train(model, data, training, label="training"):
     """
     trainable = all(parameter.requires_grad for parameter in model.parameters())
     require(trainable, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
+    ordinary = not any(parameter.is_inference() for parameter in model.parameters())
+    require(ordinary, "this model was made in torch.inference_mode, where nothing can be trained: make it outside")
     require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
     for images in (data.train_images, data.test_images):
         good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
         require(good, f"train wants bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
 
-    torch.manual_seed(training.seed)
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+        return train_from_start(model, data, training, label)
+
+
+def train_from_start(model, data, training, label):
+    """What `train` does when nothing is wrong with its arguments."""
     order = torch.Generator().manual_seed(training.seed)
-    set_start(model, data.train_images)
+    set_start(model, data.train_images, training.seed)
     optimizer = make_optimizer(model, training)
     total_steps = training.epochs * math.ceil(len(data.train_images) / training.batch_size)
     schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / total_steps) / COOL_DOWN))
@@ -497,10 +534,15 @@ def show_progress(bar, label, history, training):
 
 
 @torch.no_grad()
-def set_start(model, images):
-    """Set the weights and the mean image that training on images [n, 784] uint8 begins with."""
+def set_start(model, images, seed):
+    """Set the weights and the mean image that training on images [n, 784] uint8 begins with. The random numbers are
+    those of `seed`, and the caller's go on afterwards as if none had been drawn."""
     model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / len(images))
-    model.initialise()
+    kind = images.device.type
+    devices = [] if kind == "cpu" else range(torch.get_device_module(kind).device_count())
+    with torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind):
+        torch.manual_seed(seed)
+        model.initialise()
     model.after_step(0.0)
 
 
@@ -560,9 +602,10 @@ def add_tie_gradient(model, tie):
 def losses_of(model, images, precision):
     """(reconstruction loss, penalty) on images [batch, 784], with matrix products in `precision`."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        code = model.encode(images)
+        hidden = model.encoder(images - model.mean_image)
+        code = model.activation(hidden)
         output = model.decoder(code)
-    return model.loss(output.float(), code.float(), images)
+    return model.reconstruction_loss(output.float(), images), model.penalty(hidden.float(), code.float())
 
 
 @torch.no_grad()
@@ -573,12 +616,12 @@ def mean_loss(model, images, precision="float32"):
 
 
 # 4. Evaluation -------------------------------------------------------------------------------------------
-KEPT = (25, 100)  # numbers of units for which the report says what they alone draw
+KEPT = (25, 50)  # numbers of units for which the report says what they alone draw
 STRONGEST, MIDDLING, BINS = 12, 6, 20  # of `Examples`
 
 
 class Examples(NamedTuple):
-    """The images that light each unit; image -1 and code 0 fill up where it is active on fewer. The range of a unit's
+    """The images on which each unit is active; image -1 and code 0 fill up where there are fewer. The range of a unit's
     code goes from where it is active to its largest."""
 
     strongest: torch.Tensor  # [hidden, 12] int64, the images on which the unit's code is largest, the largest first
@@ -592,24 +635,28 @@ class Examples(NamedTuple):
 class Report:
     """What a model is worth on test images."""
 
-    loss: float  # of the reconstruction, as in training and without the penalty
+    loss: float  # the reconstruction loss, as in training and without the penalty: what `loss_name` says
     floor: float  # the least that loss can be
     mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
     kept: dict  # {n: MSE when on each image the n units that add most keep their code, and all others their median}
     active: float  # units per image, mean (L0)
     dead: int  # units that are active on no image
-    idle: int  # units that draw next to nothing: what they add varies by less than 1 % of the units' mean
+    idle: int  # units that draw next to nothing: their amplitude is below a tenth of the units' root mean square; the
+    # amplitude is the standard deviation over images of the code, times the norm of the unit's picture
     locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; median; noise has 0.28
     mean_code: float  # over images and units (mean ρ̂ for KL)
     median_code: torch.Tensor  # [hidden], over images: what each unit does on most of them
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
-    digits: torch.Tensor  # [10, hidden], each digit's share of a unit's mean code
+    digits: torch.Tensor | None  # [10, hidden], each digit's share of a unit's mean code; None without labels
+    missing_digits: list  # those of which there is no image, and so no share
     examples: Examples  # of the test images
 
 
 @torch.no_grad()
 def evaluate(model, images, labels):
-    """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 and labels [n] on its device."""
+    """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 and their labels [n], 0 to 9, on
+    its device; without labels (None) there are no shares of digits in it. Raises UserError when there are no images."""
+    require(len(images) > 0, "there are no images to evaluate the model on")
     model.eval()
     code = encode_all(model, images)
     median_code = code.median(dim=0).values
@@ -617,7 +664,7 @@ def evaluate(model, images, labels):
     for batch, batch_code in zip(batches(images, 2_000), code.split(2_000), strict=True):
         weight = len(batch) / len(images)
         output = model.decoder(batch_code)
-        loss += weight * model.loss(output, batch_code, batch)[0].item()
+        loss += weight * model.reconstruction_loss(output, batch).item()
         mse += weight * F.mse_loss(model.squash(output), batch).item()
         for n in KEPT:
             drawn = model.decode(keep_strongest(model, batch_code, median_code, n))
@@ -627,9 +674,10 @@ def evaluate(model, images, labels):
     energy = model.dictionary.square()  # of each pixel of each unit's picture
     total_energy = energy.sum(dim=1)
     strongest_energy = energy.topk(PIXELS // 20).values.sum(dim=1)
-    drawn_variance = code.var(dim=0) * total_energy
-    one_hot = F.one_hot(labels, 10).float()
-    mean_per_digit = one_hot.T @ code / one_hot.sum(dim=0)[:, None]
+    amplitude = (code.var(dim=0, correction=0) * total_energy).sqrt()
+    digits, missing_digits = None, []
+    if labels is not None:
+        digits, missing_digits = shares_of_digits(code, labels)
     return Report(
         loss=loss,
         floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,
@@ -637,32 +685,45 @@ def evaluate(model, images, labels):
         kept=kept,
         active=frequency.sum().item(),
         dead=(frequency == 0).sum().item(),
-        idle=(drawn_variance < 0.01 * drawn_variance.mean()).sum().item(),
+        idle=(amplitude < 0.1 * amplitude.square().mean().sqrt()).sum().item(),
         locality=(strongest_energy / total_energy.clamp(min=1e-12)).median().item(),
         mean_code=code.mean().item(),
         median_code=median_code.cpu(),
         frequency=frequency.cpu(),
-        digits=(mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)).cpu(),
+        digits=digits,
+        missing_digits=missing_digits,
         examples=find_examples(code, model.active_above),
     )
 
 
+def shares_of_digits(code, labels):
+    """(each digit's share [10, hidden] of a unit's mean code, the digits of which there is no image), for the code
+    [n, hidden] of images with labels [n]. The share of a digit without images is 0."""
+    one_hot = F.one_hot(labels, 10).float()
+    images_per_digit = one_hot.sum(dim=0)
+    mean_per_digit = one_hot.T @ code / images_per_digit.clamp(min=1)[:, None]
+    shares = mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)
+    return shares.cpu(), (images_per_digit == 0).nonzero()[:, 0].tolist()
+
+
 def find_examples(code, active_above):
-    """Examples, on the CPU, for the code [n, hidden] of n images; of fewer than 12 and 6 images, so many of each."""
+    """Examples, on the CPU, for the code [n, hidden] of n images."""
+    missing = STRONGEST - len(code)
+    if missing > 0:  # rows on which no unit is active
+        code = F.pad(code, (0, 0, 0, missing), value=active_above)
     found = [examples_of(part.contiguous(), active_above) for part in code.T.split(250)]  # to need less memory
     return Examples(*(torch.cat(tensors).cpu() for tensors in zip(*found, strict=True)))
 
 
 def examples_of(code, active_above):
-    """Examples of some units, for their code [units, n]."""
-    count = code.shape[1]
-    largest, strongest = code.topk(min(STRONGEST, count))
+    """Examples of some units, for their code [units, n] on twelve images or more."""
+    largest, strongest = code.topk(STRONGEST)
     is_active = largest > active_above
     width = (largest[:, :1] - active_above).clamp(min=1e-12) / BINS
     from_middle = (code - active_above - width * BINS / 2).abs()
     from_middle[code <= active_above] = math.inf
     from_middle.scatter_(1, strongest, math.inf)
-    nearest, middling = from_middle.topk(min(MIDDLING, count), largest=False)
+    nearest, middling = from_middle.topk(MIDDLING, largest=False)
     is_other = nearest < math.inf
     bins = ((code - active_above) / width).long().clamp(0, BINS - 1)
     histogram = torch.zeros(len(code), BINS, dtype=torch.int64, device=code.device)
@@ -884,15 +945,17 @@ def draw_pictures(model, info, report, data):
     test_digits = first_images(data.test_images, data.test_labels)
     train_rows = [("input", train_digits), ("output", model(train_digits)[0])]
     test_rows = [("input", test_digits), ("output", model(test_digits)[0])]
-    return {
+    figures = {
         "loss": plot_loss(model, info, report),
         "features": plot_features(model, info, report),
         "units": plot_units(model, info, report, data.test_images),
-        "codes": plot_codes(info, report),
         "parts": plot_parts(model, info.name, report, test_digits),
         "test": plot_rows(test_rows, f"{info.name}: test images"),
         "train": plot_rows(train_rows, f"{info.name}: training images"),
     }
+    if report.digits is not None:
+        figures["codes"] = plot_codes(info, report)
+    return figures
 
 
 @own_style()
@@ -962,34 +1025,58 @@ def broken(title, width, size):
 
 
 def plot_loss(model, info, report):
-    """Loss against epochs: train with and without the penalty, test, and the floor."""
+    """Loss against epochs: train with and without the penalty, test, and the floor; what the report says of the loss
+    and the MSE after the last; and, with an axis of their own, the hyperparameters that changed in training."""
     history, epochs = info.history, range(1, info.config["epochs"] + 1)
     marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(epochs, history.train_loss, color=QUIET, marker=marker, label="train, with penalty (while learning)")
-    label = "train, reconstruction (while learning)"
+    axes.plot(epochs, history.train_loss, color=QUIET, marker=marker, label="train loss, with penalty (while learning)")
+    label = "train loss without penalty (while learning)"
     axes.plot(epochs, history.train_reconstruction, color=INK, marker=marker, label=label)
-    axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label="test, reconstruction")
+    label = f"test loss: {report.loss:.5f} in the end"
+    axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label=label)
+    label = f"test MSE, of the reconstruction in [0, 1]: {report.mse:.5f} in the end"
     if model.loss_name == "BCE":
-        axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.4f}: the pixels' entropy")
+        axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.5f}: the pixels' entropy")
+        axes.plot([], [], " ", label=label)  # on another scale
     else:
-        axes.set_yscale("log")
+        axes.plot(len(epochs), report.mse, color=ACCENT, marker="x", ls="", clip_on=False, label=label)
+    plot_schedule(axes, model, len(epochs))
     axes.set_title("\n".join(broken(f"{info.name}: losses", 680, size=12)), parse_math=False)
-    axes.set(xlabel="epoch", ylabel=f"{model.loss_name} of the output, per pixel")
+    axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel")
     axes.set_xlim(1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(handles=[*axes.lines], loc="outside lower left", frameon=False)
     return figure
+
+
+def plot_schedule(axes, model, epochs):
+    """Add to a graph of losses each hyperparameter that changed in training, on an axis at the right, and say in the
+    legend what it did. (The test losses are those of the model with its last value.)"""
+    progress = np.linspace(0, 1, 20 * epochs + 1)
+    schedules = [model.schedule(part) for part in progress.tolist()]
+    for key in schedules[0]:
+        values = np.array([schedule[key] for schedule in schedules])
+        if (values == values[0]).all():
+            continue
+        arrival = epochs * progress[np.flatnonzero(values != values[-1])[-1] + 1]
+        twin = axes.twinx()
+        twin.plot(epochs * progress, values, color=QUIET, lw=1, ls="--")
+        twin.set(ylim=(0, 1.05 * values.max()), ylabel=f"{key} in training")
+        twin.spines["top"].set_visible(False)
+        first, last = values[0], values[-1]
+        label = f"{key} in training (right axis): {first:g} at first, {last:g} from epoch {arrival:.3g} on, as in tests"
+        axes.plot([], [], color=QUIET, lw=1, ls="--", label=label)
 
 
 @own_style()
 def plot_rows(rows, title):
-    """Ten pictures per row, for a list of rows: pairs of a name and images [10, 784] in [0, 1]."""
+    """A list of rows: pairs of a name and images [n, 784] in [0, 1]."""
     gap, zoom = 4, 2
     longest = max(len(name) for name, _ in rows)
-    tiled = mosaic(torch.cat([images for _, images in rows]), 10, gap, zoom, between=0)
+    tiled = mosaic(torch.cat([images for _, images in rows]), len(rows[0][1]), gap, zoom, between=0)
     figure, axes = framed(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
     for row, (name, _) in enumerate(rows):
         axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
@@ -1017,7 +1104,7 @@ def plot_features(model, info, report):
 
 def plot_units(model, info, report, images):
     """What units stand for: a row each for two dozen units, from the most to the least often active, with what it draws
-    and looks for, and of the images [n, 784] uint8 those that light it most."""
+    and looks for, and of the images [n, 784] uint8 those on which its code is largest."""
     order = report.frequency.argsort(descending=True, stable=True)
     units = order[torch.linspace(0, len(order) - 1, min(ROWS, len(order))).round().long()]
     strongest, codes = report.examples.strongest[units], report.examples.strongest_code[units]
@@ -1031,8 +1118,8 @@ def plot_units(model, info, report, images):
         tiles[row, 2:, :, :3] = marked(examples, model.dictionary[unit]).numpy()
     tiles[:, 2:][strongest.numpy() < 0] = 1  # there is no such image
     title = (
-        f"{info.name}: units from the most to the least often active, and the test images that light each most, with "
-        "its code; red: ink that the unit draws, blue: paper that it clears"
+        f"{info.name}: units from the most to the least often active, and the test images on which the code of each is "
+        "largest, with that code; red: ink that the unit draws, blue: paper that it clears"
     )
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, zoom, between=1)
     figure, axes = framed(pixels, title, left=96, top=62)
@@ -1062,17 +1149,20 @@ def marked(images, picture):
 
 
 def plot_codes(info, report):
-    """Which digits a unit fires for: one row a digit, one column a unit, units grouped by the digit they prefer."""
-    shares = report.digits.numpy()
+    """On which digits a unit is active: one row a digit, one column a unit, units grouped by the digit they prefer."""
+    digits = [digit for digit in range(10) if digit not in report.missing_digits]
+    shares = report.digits[digits].numpy()
     peak = shares.max(axis=0)
-    preferred = np.where(peak > 0, shares.argmax(axis=0), 10)  # the dead come last
+    preferred = np.where(peak > 0, shares.argmax(axis=0), len(digits))  # the dead come last
     order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
-    title = f"{info.name}: which digits each unit fires for"
+    title = f"{info.name}: on which digits each unit is active"
+    if report.missing_digits:
+        title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
     figure, axes = framed(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
-    for digit in range(10):
-        axes.text(-8, digit * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
+    for row, digit in enumerate(digits):
+        axes.text(-8, row * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
     for edge in np.flatnonzero(np.diff(preferred[order])):
         axes.axvline((edge + 1) * zoom - 0.5, color=QUIET, lw=0.6)
     note = f"{len(order)} units, grouped by the digit they prefer, the most selective of each group first"
@@ -1083,15 +1173,35 @@ def plot_codes(info, report):
 
 
 @own_style()
+def plot_comparison(title, key, points):
+    """Test MSE and active units against a hyperparameter, from points (value, MSE, active units)."""
+    values, errors, active = zip(*sorted(points), strict=True)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(values, errors, color=ACCENT, marker="o", label="test MSE of the reconstruction")
+    twin = axes.twinx()
+    twin.plot(values, active, color=INK, marker="s", ls="--", label="active units (right axis)")
+    axes.set(xlabel=key, ylabel="test MSE per pixel", ylim=(0, 1.1 * max(errors)))
+    twin.set(ylabel="active units on an image", ylim=(0, 1.1 * max(active) + 1))
+    if values[0] > 0 and values[-1] >= 10 * values[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
+    axes.set_title("\n".join(broken(title, 680, size=12)), parse_math=False)
+    figure.legend(handles=[*axes.lines, *twin.lines], loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+@own_style()
 def plot_parts(model, name, report, images):
-    """What the images [10, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
+    """What the images [n, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
     reconstruction, code = model(images)
     strength = contributions(model, code, report.median_code)
     contributing = (strength > 0).sum(dim=1).max().item()  # units, on the image that has most of them
     n = min(PARTS, max(1, contributing))
     units = strength.topk(n).indices
     deviation = (code - report.median_code).gather(1, units)
-    added = deviation[..., None] * model.dictionary[units]  # [10, n, 784]
+    added = deviation[..., None] * model.dictionary[units]  # [images, n, 784]
     limit = added.abs().max().clamp(min=1e-12) / 2  # of the colours: few pixels are above it, and faint ones show
     added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / limit
     grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
@@ -1126,7 +1236,8 @@ def show(paths):
 # 7. explore.html -----------------------------------------------------------------------------------------
 def write_explorer(model, info, report, images, folder):
     """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU and to show its units: its weights, two
-    bytes each, what its report says of each unit, and images [10, 784] for the page's buttons."""
+    bytes each, what its report says of each unit, and images [up to 10, 784] for the page's buttons."""
+    digits = [digit for digit in range(10) if digit not in report.missing_digits]
     encoder_scale, encoder = two_bytes_each(model.encoder.weight)
     dictionary_scale, dictionary = two_bytes_each(model.dictionary)
     examples = report.examples
@@ -1142,8 +1253,9 @@ def write_explorer(model, info, report, images, folder):
         # For x itself, not x - mean.
         "bias": packed(model.encoder.bias - model.encoder.weight @ model.mean_image, "<f4"),
         "decoder_bias": packed(model.decoder.bias, "<f4"),
-        "rest": packed(report.median_code, "<f4"),
-        "digits": packed((255 * report.digits).round(), "u1"),
+        "median_code": packed(report.median_code, "<f4"),
+        "digits": None if report.digits is None else packed((255 * report.digits).round(), "u1"),
+        "missing_digits": report.missing_digits,
         "frequency": packed(report.frequency, "<f4"),
         "strongest": packed(examples.strongest, "<i2"),
         "strongest_code": packed(examples.strongest_code, "<f4"),
@@ -1151,6 +1263,7 @@ def write_explorer(model, info, report, images, folder):
         "middling_code": packed(examples.middling_code, "<f4"),
         "histogram": packed(examples.histogram, "<u2"),
         "images": packed((255 * images).round(), "u1"),
+        "image_digits": list(range(len(images))) if report.digits is None else digits,
     }
     write_script(folder / f"{info.name}.js", content)
 
@@ -1280,7 +1393,8 @@ def main(cls, parser):
     mend_streams()
     status = 1
     try:
-        run(cls, parser)
+        with denormals_flushed():
+            run(cls, parser)
         return
     except UserError as error:
         message = f"error: {error}"
@@ -1304,18 +1418,29 @@ def mend_streams():
             stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
 
 
+@contextlib.contextmanager
+def denormals_flushed():
+    """Take numbers below 1e-38 for 0. Where no image lights a pixel, Adam's averages become as small as that, and an
+    epoch of k-sparse takes a quarter longer; its weights are the same. A thread takes the setting from its parent: so
+    before torch has any. Afterwards it is as it was in this thread."""
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # numpy looks for the smallest number once, and would warn after the next line
+    were_flushed = (torch.tensor(1e-39) / 2).item() == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(were_flushed)
+
+
 def is_out_of_memory(error):
-    """Whether an error says that there is too little memory; on the CPU torch has only words for it."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "you tried to allocate" in str(error)
+    """Whether an error says that there is too little memory; on the CPU and on MPS torch has only words for it."""
+    words = ("you tried to allocate", "backend out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in words)
 
 
 def run(cls, parser):
-    """Load or train each model that the command line asks for, report on it, draw it."""
-    for kind in (np.float32, np.float64):
-        np.finfo(kind)  # numpy looks for the smallest number once, and would warn after the next line
-    # Where no image lights a pixel, Adam's averages become subnormal numbers: a quarter more time for an epoch of
-    # k-sparse. A thread takes the setting from its parent: so here, before there is any.
-    torch.set_flush_denormal(True)
+    """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
     options, requests = parse_arguments(cls, parser)
     device = pick_device(options.device)
     models = [find_or_prepare(cls, parser, given, options, device) for given in requests]
@@ -1325,12 +1450,11 @@ def run(cls, parser):
     own_digits = read_own_digits(parser, options.image)
 
     all_trained = all(info.history for _, info, _ in models)
-    data = load_mnist(options.data_dir, train_count=100 if all_trained else 60_000)
-    first_images(data.train_images, data.train_labels)  # a missing digit is found before the training
+    data = load_mnist(options.data_dir, train_count=None if all_trained else 60_000)
     test_digits = first_images(data.test_images, data.test_labels)
-    on_device = Data(*(tensor.to(device) for tensor in data))
+    on_device = Data(*(part if part is None else part.to(device) for part in data))
 
-    pictures, comparison = [], [("input", test_digits)]
+    pictures, compared = [], []
     for model, info, path in models:
         if not info.history:
             model = build(cls, info.config).to(device)
@@ -1347,17 +1471,70 @@ def run(cls, parser):
             pictures.append(write_picture(figure, options.output_dir / f"{info.name}_image_{name}.png"))
         write_explorer(model, info, report, test_digits, options.output_dir)
         print_line(f"  {short_path(options.output_dir / 'explore.html')}#{quote(info.name)}")
-        comparison.append((f"{cls.compared} = {info.config[cls.compared]:g}", model(test_digits)[0]))
+        compared.append((info.config[cls.compared], report, model(test_digits)[0]))
 
     write_page(options.output_dir, options.data_dir)
     if len(models) > 1:
-        values = [info.config[cls.compared] for _, info, _ in models]
-        name = model_name(cls, default_config(cls, parser), {**requests[0], cls.compared: values})
-        figure = plot_rows(comparison, f"{cls.name}: test images and their reconstructions")
-        print_line("comparison")
-        pictures.append(write_picture(figure, options.output_dir / f"{name}_comparison.png"))
+        defaults = default_config(cls, parser)
+        given = {**requests[0], cls.compared: [value for value, *_ in compared]}
+        stem = options.output_dir / f"{model_name(cls, defaults, given)}_comparison"
+        name = cls.name + others_named(cls, defaults, given)
+        pictures += write_comparison(stem, name, cls.compared, test_digits, compared)
     if options.show:
         show(pictures)
+
+
+def others_named(cls, defaults, given):
+    """The hyperparameters that are not at their defaults, but for the compared one, for a title: " (hidden 64, epochs
+    1)", or nothing."""
+    others = [f"{key} {value}" for key, value in given.items() if key != cls.compared and value != defaults[key]]
+    return f" ({', '.join(others)})" if others else ""
+
+
+FIGURES = ("test loss", "test MSE", "MSE from 25", "MSE from 50", "active", "dead", "idle")  # of a comparison
+
+
+def figures_of(report):
+    """What FIGURES names, of one report."""
+    return report.loss, report.mse, report.kept[25], report.kept[50], report.active, report.dead, report.idle
+
+
+def write_comparison(stem, name, key, images, compared):
+    """Compare models that differ in the hyperparameter `key`: print a table, write it to `stem`.csv, and draw what they
+    make of images [n, 784]; from three values on also their errors and active units against the value.
+
+    Args:
+        name: what they have in common.
+        compared: for each model (value, Report, reconstruction [n, 784] of the images).
+
+    Returns:
+        the paths of the pictures.
+    """
+    rows = [(value, *figures_of(report)) for value, report, _ in compared]
+    print_line("comparison")
+    for cells in [(key, *FIGURES), *((f"{value:g}", *map(rounded, figures)) for value, *figures in rows)]:
+        print_line("  " + "".join(f"{cell:>12}" for cell in cells))
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([(key, *FIGURES), *rows])
+    path = stem.with_name(f"{stem.name}.csv")
+    write_file(path, table.getvalue().encode(), "--output-dir")
+    print_line(f"  {short_path(path)}")
+    drawn = [(f"{key} = {value:g}, MSE {report.mse:.5f}", images) for value, report, images in compared]
+    figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
+    pictures = [write_picture(figure, stem.with_name(f"{stem.name}.png"))]
+    if len(compared) >= 3:
+        points = [(value, report.mse, report.active) for value, report, _ in compared]
+        figure = plot_comparison(f"{name}: error and active units against {key}", key, points)
+        pictures.append(write_picture(figure, stem.with_name(f"{stem.name}_graph.png")))
+    return pictures
+
+
+def rounded(figure):
+    """A figure of the report as it is printed: errors with five decimals, means of units with one, counts as they
+    are."""
+    if isinstance(figure, int):
+        return str(figure)
+    return f"{figure:.5f}" if figure < 1 else f"{figure:.1f}"
 
 
 def read_own_digits(parser, paths):
@@ -1541,25 +1718,30 @@ def fastest_precision(device):
 def report_text(model, info, report, path):
     """The report, one line a figure."""
     hidden = len(model.dictionary)
+    above_floor = ""
+    if model.loss_name == "BCE":
+        above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
+    kept = " and ".join(f"{error:.5f} from {min(n, hidden)}" for n, error in report.kept.items())
     lines = [
         (info.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
         ("weights", short_path(path)),
         ("trained with", ", ".join(f"{key} {value}" for key, value in info.config.items())),
-        ("train loss", f"{info.history.train_loss[-1]:.4f} {model.loss_name} with penalty, in the last epoch"),
-    ]
-    if model.loss_name == "BCE":  # for MSE it is the next line
-        above = f"{report.loss - report.floor:.4f} above the floor {report.floor:.4f}"
-        lines.append(("test loss", f"{report.loss:.4f} BCE, {above}"))
-    kept = " and ".join(f"{error:.4f} from {min(n, hidden)}" for n, error in report.kept.items())
-    lines += [
-        ("test MSE", f"{report.mse:.4f} per pixel; {kept} units an image, the others at rest"),
+        ("train loss", f"{info.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
+        ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
+        ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),
+        ("", f"{kept} units an image, the others at their median"),
         ("active units", f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})"),
         ("dead units", f"{report.dead} of {hidden} (active on no image)"),
         ("idle units", f"{report.idle} of {hidden} (they draw next to nothing)"),
         ("locality", f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)"),
         ("mean code", f"{report.mean_code:.4f}"),
-        ("pictures", ""),
     ]
+    if report.digits is None:
+        lines.append(("digits", "the images have no labels, so there is no picture of the codes"))
+    elif report.missing_digits:
+        missing = ", ".join(map(str, report.missing_digits))
+        lines.append(("digits", f"there is no test image of {missing}, so the picture of the codes lacks them"))
+    lines.append(("pictures", ""))
     return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
 
 

@@ -5,9 +5,9 @@
     KL_j    = KL(ρ ‖ ρ̂_j) = ρ log(ρ / ρ̂_j) + (1 - ρ) log((1 - ρ) / (1 - ρ̂_j))
     loss    = BCE(reconstruction, x) + β · Σ_j KL_j
 
-The penalty says how often a unit may fire, on average over many images, and leaves open on which. The target ρ stands
-first: KL is not symmetric, and with its arguments swapped a unit that never fires is hardly charged. It has a way out:
-every unit stays close to ρ, and large weights in the dictionary turn the small differences between images into a
+The penalty says how active a unit may be on average over many images, and leaves open on which. The target ρ stands
+first: KL is not symmetric, and with its arguments swapped a unit that is never active is hardly charged. It has a way
+out: every unit stays close to ρ, and large weights in the dictionary turn the small differences between images into a
 picture. So the dictionary's weights decay.
 
 Attains (20 epochs, 11 seconds on two cores): test BCE 0.0716, MSE 0.0113 from 25 units an image, linear probe 2.02 %.
@@ -21,18 +21,19 @@ import torch.nn.functional as F
 import common
 
 
-def kl_penalty(code, rho, beta):
+def kl_penalty(hidden, rho, beta):
     """β · Σ_j KL(ρ ‖ ρ̂_j), a scalar: 0 exactly when every unit's mean is ρ, else positive.
 
     Args:
-        code: [batch, hidden], in [0, 1].
+        hidden: [batch, hidden], of which the sigmoid makes the code.
         rho: ρ, the wanted mean activation, in (0, 1).
         beta: β, at least 0.
     """
-    # A unit that is off (or on) for the whole batch would cost infinity.
-    tiny = torch.finfo(code.dtype).eps
-    mean = code.mean(dim=0).clamp(tiny, 1 - tiny)
-    divergence = rho * (math.log(rho) - mean.log()) + (1 - rho) * (math.log(1 - rho) - (1 - mean).log())
+    # ρ̂ and 1 - ρ̂, which is a mean of its own: 1 - ρ̂ rounds to 0 for a unit that is on for the whole batch, and such a
+    # unit would never get a gradient again.
+    tiny = torch.finfo(hidden.dtype).tiny
+    on, off = hidden.sigmoid().mean(dim=0).clamp(min=tiny), (-hidden).sigmoid().mean(dim=0).clamp(min=tiny)
+    divergence = rho * (math.log(rho) - on.log()) + (1 - rho) * (math.log(1 - rho) - off.log())
     return beta * divergence.clamp(min=0).sum()  # next to ρ, rounding can make it a little negative
 
 
@@ -71,11 +72,8 @@ class SparseKL(common.Autoencoder):
     def activation(self, hidden):
         return hidden.sigmoid()
 
-    def squash(self, output):
-        return output.sigmoid()
-
-    def loss(self, output, code, images):
-        return common.cross_entropy(output, images), kl_penalty(code, self.rho, self.beta)
+    def penalty(self, hidden, code):
+        return kl_penalty(hidden, self.rho, self.beta)
 
 
 def option_parser():

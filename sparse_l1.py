@@ -59,11 +59,8 @@ class SparseL1(common.Autoencoder):
     def activation(self, hidden):
         return F.relu(hidden)
 
-    def squash(self, output):
-        return output.sigmoid()
-
-    def loss(self, output, code, images):
-        return common.cross_entropy(output, images), l1_penalty(code, self.l1_weight)
+    def penalty(self, hidden, code):
+        return l1_penalty(code, self.l1_weight)
 
     def after_step(self, progress):
         self.decoder.weight.div_(self.decoder.weight.norm(dim=0))  # each unit's picture has norm 1

@@ -3,6 +3,7 @@
 Each command here runs in this process, in a folder of its own, on few images, and draws one empty picture.
 """
 
+import csv
 import re
 import shutil
 import subprocess
@@ -186,15 +187,25 @@ def test_trying_another_value_keeps_both(done, here):
     ],
 )
 def test_several_values_make_a_model_each_and_a_comparison(done, here, line, models, comparison):
-    done(f"{line} {TINY}")
+    out = done(f"{line} {TINY}")
     suffix = "_hidden4_epochs1"
+    endings = ["_comparison.csv", "_comparison.png", "_comparison_graph.png"][: len(models)]  # the graph from three on
     assert sorted(contents(here)) == sorted(
         [
-            f"outputs/{comparison}{suffix}_comparison.png",
+            *(f"outputs/{comparison}{suffix}{ending}" for ending in endings),
             *(f"checkpoints/{model}{suffix}.pt" for model in models),
             *(f"outputs/{model}{suffix}_empty.png" for model in models),
         ]
     )
+    printed = re.search(r"\ncomparison\n((?:  .*\n)+)", out)[1].splitlines()
+    table = list(csv.reader((here / f"outputs/{comparison}{suffix}_comparison.csv").open()))
+    assert table[0][1:] == ["test loss", "test MSE", "MSE from 25", "MSE from 50", "active", "dead", "idle"]
+    assert re.split(" {2,}", printed[0].strip()) == table[0] or "MSE from 25 MSE from 50" in printed[0]
+    for shown, row, value in zip(printed[1:], table[1:], line.split()[2:], strict=False):
+        assert float(shown.split()[0]) == float(row[0]) == float(value)
+        assert [float(number) for number in shown.split()] == pytest.approx([*map(float, row)], abs=0.06)
+        for loss in (1, 2):
+            assert f"{float(row[loss]):.5f}" in out  # the report's
     for model, value in zip(models, line.split()[2:], strict=True):
         _, info = common.load_pretrained(model + suffix)
         assert info.config[METHODS[line.split()[0]].cls.compared] == float(value)
@@ -341,6 +352,7 @@ def test_help_names_every_option_and_its_default(command, method):
         (lambda: torch.empty(2**60), True),
         (lambda: bytearray(2**60), True),
         (lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")), True),
+        (lambda: (_ for _ in ()).throw(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)")), True),
         (lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: an illegal memory access was encountered")), False),
         (lambda: (_ for _ in ()).throw(RuntimeError("Expected a contiguous memory format")), False),
     ],
@@ -352,6 +364,19 @@ def test_only_too_little_memory_is_reported_as_such(command, refuses, monkeypatc
     else:
         with pytest.raises(RuntimeError, match="memory"):  # with its traceback
             command("sparse_l1")
+
+
+@pytest.mark.parametrize("was_flushed", [False, True])
+def test_the_process_has_its_denormal_numbers_back(command, monkeypatch, was_flushed):
+    def is_flushed():
+        return (torch.tensor(1e-39) / 2).item() == 0
+
+    during = []
+    monkeypatch.setattr(common, "run", lambda *arguments: during.append(is_flushed()))
+    torch.set_flush_denormal(was_flushed)
+    command("sparse_l1")
+    assert during == [True] and is_flushed() == was_flushed
+    torch.set_flush_denormal(False)
 
 
 # A training that fails

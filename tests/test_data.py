@@ -104,6 +104,35 @@ def test_a_download_that_cannot_be_written_says_so(archives, mirror, monkeypatch
         common.load_mnist(archives.parents[1], 1)
 
 
+def rewrite_labels(path, change):
+    """Change the labels [n] of an archive."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[8:] = bytes(change(content[8:]))
+    path.write_bytes(gzip.compress(bytes(content), 1))
+
+
+def test_as_many_images_as_it_takes_to_have_one_of_each_label(data, archives):
+    """Also of archives that are sorted, whose first images are all of one label."""
+    assert len(common.load_mnist(archives.parents[1], None).train_images) == 18  # an 8 is the last to come
+    rewrite_labels(archives / "train-labels-idx1-ubyte.gz", sorted)
+    few = common.load_mnist(archives.parents[1], None)
+    assert few.train_labels[-1] == 9 and few.train_labels[-2] == 8 and len(few.train_images) == len(few.train_labels)
+    assert torch.equal(few.train_images, data.train_images[: len(few.train_labels)])
+    assert common.first_of_each(few.train_labels)[1] == (few.train_labels == 0).sum()
+
+
+def test_labels_may_lack_digits_but_not_go_beyond_9(archives):
+    path = archives / "t10k-labels-idx1-ubyte.gz"
+    rewrite_labels(path, lambda labels: (min(label, 8) for label in labels))
+    few = common.load_mnist(archives.parents[1], None)
+    assert common.first_images(few.test_images, few.test_labels).shape == (9, 784)
+    rewrite_labels(path, lambda labels: (12 if label == 3 else label for label in labels))
+    with pytest.raises(
+        common.UserError, match=rf"{path.name} has labels up to 12, and digits go up to 9: name another"
+    ):
+        common.load_mnist(archives.parents[1], None)
+
+
 def test_an_epoch_holds_every_image_once(small):
     parts = list(common.batches(small.train_images, 128, torch.Generator().manual_seed(3)))
     assert [len(part) for part in parts] == [128] * 4 + [88]

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 import torch
+from conftest import METHODS
 
 import common
 
@@ -166,7 +167,7 @@ def test_fewer_units_and_units_off_agree_with_python(visit, digits, name):
     model, _ = common.load_pretrained(name)
     page = visit(name)
     press_digit(page, 2)
-    rest = torch.tensor(page.evaluate("Array.from(explorer.model.rest)"), dtype=torch.float32)
+    rest = torch.tensor(page.evaluate("Array.from(explorer.model.medianCode)"), dtype=torch.float32)
     position, count = page.evaluate("[8, Number(document.querySelector('#kept').max)]")
     slide(page, "#kept", position)
     switch(page, 1)
@@ -378,7 +379,7 @@ def test_tiles_are_seen_on_a_gentler_scale(visit):
             canvas.getContext("2d").getImageData(0, 0, 28, 28).data.reduce((most, v) => Math.max(most, 255 - v), 0))"""
     )
     assert len(shades) == 24 and min(shades) > 70  # of 231; in proportion, the last had 26
-    assert "square root" in page.inner_text("#carriers")
+    assert "square root" in page.inner_text("#active-units")
 
 
 # What a unit stands for
@@ -473,7 +474,7 @@ def test_all_units_and_their_orders(visit):
     norms = model.dictionary.norm(dim=1)
     frequency, rest, largest = (
         torch.tensor(page.evaluate(f"Array.from(explorer.model.{key})"))
-        for key in ("frequency", "rest", "strongestCode")
+        for key in ("frequency", "medianCode", "strongestCode")
     )
     digits = torch.tensor(page.evaluate("Array.from(explorer.model.digits)")).view(10, -1)
     keys = {
@@ -933,7 +934,7 @@ DAMAGED = {
     "no object": lambda content: "explore(null);",
     "no hidden": lambda content: spoil(content, hidden=None),
     "negative hidden": lambda content: spoil(content, hidden=-1),
-    "missing key": lambda content: spoil({key: value for key, value in content.items() if key != "rest"}),
+    "missing key": lambda content: spoil({key: value for key, value in content.items() if key != "median_code"}),
     "wrong length": lambda content: spoil(content, bias=content["bias"][:-8]),
     "bad base64": lambda content: spoil(content, encoder="*" + content["encoder"][1:]),
     "images that are none": lambda content: spoil(content, strongest=common.packed(torch.full((6144,), 10_000), "<i2")),
@@ -991,3 +992,65 @@ def test_the_chooser_lists_the_shipped_models(visit):
     page.select_option("#models", "sparse_ksparse_k5")
     page.wait_for_function("explorer.model?.k === 5")
     assert page.url.endswith("#sparse_ksparse_k5") and look(page)["active"] == 5
+
+
+# Models that are not shipped
+
+
+@pytest.fixture(scope="module")
+def own_models(tmp_path_factory):
+    """write(method, ...): a folder with the page of a small model, the model, its name, and the images of the page's
+    buttons. The model is judged by the `chosen` ones of 199 test images, with their labels or without."""
+    data = common.load_mnist(train_count=600)
+    images, labels = data.test_images[:199], data.test_labels[:199]
+
+    def write(method, chosen=slice(None), has_labels=True, **changes):
+        folder = tmp_path_factory.mktemp("page")
+        model, info = METHODS[method].train(data._replace(test_images=images, test_labels=labels), **changes)
+        shown, own = images[chosen], labels[chosen] if has_labels else None
+        report = common.evaluate(model, shown, own)
+        common.write_explorer(model, info, report, common.first_images(shown, own), folder)
+        common.write_page(folder, common.ROOT / "data")
+        return folder, model, info.name, common.first_images(shown, own)
+
+    return write
+
+
+@pytest.mark.parametrize(("k", "hidden"), [(1, 4), (32, 64), (50, 64), (64, 64), (100, 300)])
+@torch.no_grad()
+def test_with_all_units_kept_the_image_is_the_models(visit, own_models, k, hidden):
+    """Also where the median code is not 0, so that more than k units differ from it."""
+    folder, model, name, digits = own_models("sparse_ksparse", k=k, hidden=hidden)
+    page = visit(name, folder=folder)
+    for digit in (1, 8):
+        press_digit(page, digit)
+        view = look(page)
+        expected = model(digits[digit : digit + 1])[0][0]
+        assert torch.allclose(torch.tensor(view["image"]), expected, atol=2e-3)
+        assert view["error"] == pytest.approx((expected - digits[digit]).square().mean().item(), rel=2e-3)
+        decoded = torch.tensor(page.evaluate("[...explorer.decode(explorer.view.code, explorer.model)]"))
+        assert torch.allclose(torch.tensor(view["image"]), decoded, atol=1e-5)
+    assert page.inner_text("#kept-note").startswith("all ")
+
+
+def test_labels_that_lack_some_digits(visit, own_models):
+    data = common.load_mnist(train_count=0)
+    chosen = (data.test_labels[:199] % 5 != 1).nonzero()[:, 0]
+    folder, _, name, digits = own_models("sparse_l1", chosen, hidden=16)
+    page = visit(name, folder=folder)
+    disabled = page.locator("#digits button:disabled").all_inner_texts()
+    assert disabled == ["1", "6"] and pressed_digit(page) == "3"
+    page.evaluate("pad.focus({ preventScroll: true })")
+    page.keyboard.press("1")
+    assert pressed_digit(page) == "3"
+    page.keyboard.press("7")
+    assert torch.tensor(look(page)["input"]).equal(digits[5]) and pressed_digit(page) == "7"
+    assert page.inner_text("#bars-note") == "There are no test images of 1, 6."
+
+
+def test_without_labels(visit, own_models):
+    folder, _, name, digits = own_models("sparse_kl", has_labels=False, hidden=16)
+    page = visit(name, folder=folder)
+    press_digit(page, 9)
+    assert torch.tensor(look(page)["input"]).equal(digits[9])
+    assert page.is_hidden("#bars") and page.locator("#order option:disabled").get_attribute("value") == "digit"

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import METHODS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,15 +56,15 @@ def test_l1_by_hand():
 
 def test_kl_by_hand():
     # Means 0.2 and 0.5 against ρ = 0.1.
-    code = torch.tensor([[0.1, 0.5], [0.3, 0.5]])
+    hidden = torch.tensor([[0.1, 0.5], [0.3, 0.5]]).logit()
     first = 0.1 * math.log(0.1 / 0.2) + 0.9 * math.log(0.9 / 0.8)
     second = 0.1 * math.log(0.1 / 0.5) + 0.9 * math.log(0.9 / 0.5)
-    assert kl_penalty(code, 0.1, 2.0).item() == pytest.approx(2 * (first + second), rel=1e-5)
+    assert kl_penalty(hidden, 0.1, 2.0).item() == pytest.approx(2 * (first + second), rel=1e-5)
 
 
 def test_kl_has_rho_first():
     # KL(ρ ‖ ρ̂) grows without bound as a unit dies; KL(ρ̂ ‖ ρ) would stop at -log(1 - ρ) = 0.105.
-    assert kl_penalty(torch.full((4, 1), 1e-6), 0.1, 1.0) > 1
+    assert kl_penalty(torch.full((4, 1), 1e-6).logit(), 0.1, 1.0) > 1
 
 
 @given(codes(0, 2.0**100), st.floats(0, 100))
@@ -75,18 +76,43 @@ def test_l1_is_finite_and_never_negative(code, weight):
 
 @given(st.floats(0.001, 0.999), st.floats(0.001, 0.999))
 def test_kl_is_positive_away_from_rho(rho, mean):
-    penalty = kl_penalty(torch.full((1, 1), mean, dtype=torch.float64), rho, 1.0).item()
+    penalty = kl_penalty(torch.full((1, 1), mean, dtype=torch.float64).logit(), rho, 1.0).item()
     if abs(rho - mean) > 1e-5:
         assert penalty > 0
         assert penalty >= 2 * (rho - mean) ** 2 * (1 - 1e-6) - 1e-15  # Pinsker's inequality
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_kl_is_defined_at_the_ends(value):
-    code = torch.full((3, 4), value, requires_grad=True)
-    penalty = kl_penalty(code, 0.08, 1.0)
+@pytest.mark.parametrize("value", [-80.0, -30.0, -18.0, -14.0, 14.0, 18.0, 30.0, 80.0])
+def test_kl_pulls_a_unit_back_from_the_ends(value):
+    """However far it is off, or on, for all images: with the exact gradient, computed from logarithms in float64."""
+    hidden = torch.full((3, 1), value, requires_grad=True)
+    kl_penalty(hidden, 0.08, 1.0).backward()
+    exact = torch.full((3, 1), value, dtype=torch.float64, requires_grad=True)
+    log_on, log_off = (F.logsigmoid(sign * exact).logsumexp(0) - math.log(3) for sign in (1, -1))
+    (0.08 * (math.log(0.08) - log_on) + 0.92 * (math.log(0.92) - log_off)).sum().backward()
+    assert hidden.grad.flatten().tolist() == pytest.approx(exact.grad.flatten().tolist(), rel=1e-4)
+    assert (hidden.grad < -0.01 if value < 0 else hidden.grad > 0.01).all()
+
+
+@pytest.mark.parametrize("value", [-math.inf, -200.0, 200.0, math.inf])
+def test_kl_is_defined_beyond_the_ends(value):
+    hidden = torch.full((3, 4), value, requires_grad=True)
+    penalty = kl_penalty(hidden, 0.08, 1.0)
     penalty.backward()
-    assert penalty.isfinite() and penalty > 1 and code.grad.isfinite().all()
+    assert penalty.isfinite() and penalty > 1 and hidden.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("bias", [-20.0, 20.0])
+def test_kl_units_that_start_far_off_come_back(small, monkeypatch, bias):
+    def initialise(model):
+        torch.nn.init.normal_(model.encoder.weight, std=0.01)
+        torch.nn.init.normal_(model.decoder.weight, std=0.01)
+        model.encoder.bias.fill_(bias)
+
+    monkeypatch.setattr(METHODS["sparse_kl"].cls, "initialise", initialise)
+    model, _ = METHODS["sparse_kl"].train(small, epochs=20, lr=0.1)
+    means = common.encode_all(model, small.train_images).mean(dim=0)
+    assert means.min() > 0.001 and means.max() < 0.999  # they were 2e-9 from 0, or from 1
 
 
 @given(codes(0, 2.0**100), st.data())

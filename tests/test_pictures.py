@@ -182,12 +182,59 @@ def test_the_loss_graph_has_the_losses(drawn):
     model, info, report, *_, figures = drawn
     axes = figures["loss"].axes[0]
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-    assert lines["train, with penalty (while learning)"] == info.history.train_loss
-    assert lines["train, reconstruction (while learning)"] == info.history.train_reconstruction
-    assert lines["test, reconstruction"] == info.history.test_loss
+    assert lines["train loss, with penalty (while learning)"] == info.history.train_loss
+    assert lines["train loss without penalty (while learning)"] == info.history.train_reconstruction
+    assert lines[f"test loss: {report.loss:.5f} in the end"] == info.history.test_loss
+    mse = lines[f"test MSE, of the reconstruction in [0, 1]: {report.mse:.5f} in the end"]
     floors = [label for label in lines if label.startswith("floor")]
-    assert len(floors) == (1 if model.loss_name == "BCE" else 0)
+    assert len(floors) == (1 if model.loss_name == "BCE" else 0) and mse == ([] if floors else [report.mse])
     assert model.loss_name in axes.get_ylabel()
+    legend = [text.get_text() for text in figures["loss"].legends[0].get_texts()]
+    assert legend == list(lines)
+
+
+def test_the_loss_graph_says_how_k_changed(drawn, data):
+    *_, figures = drawn
+    assert len(figures["loss"].axes) == (2 if drawn[0].name == "sparse_ksparse" else 1)
+    if drawn[0].name == "sparse_ksparse":
+        (line,) = figures["loss"].axes[1].lines
+        x, k = line.get_data()
+        assert (k[0], k[-1], x[-1]) == (64, 5, 2) and (k[x >= 1] == 5).all() and k[x == 0.5] == round((64 * 5) ** 0.5)
+        labels = [line.get_label() for line in figures["loss"].axes[0].lines]
+        assert "k in training (right axis): 64 at first, 5 from epoch 1 on, as in tests" in labels
+
+
+def test_a_k_that_does_not_change_is_not_drawn(small):
+    model, info = METHODS["sparse_ksparse"].train(small, k=64)
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    assert len(common.plot_loss(model, info, report).axes) == 1
+
+
+@pytest.mark.parametrize("lacking", ["two digits", "all labels"])
+def test_pictures_without_some_labels(trained, small, tmp_path, lacking):
+    """The grids have the first image of each digit that there is, or the first ten; the rest is drawn."""
+    model, info = trained
+    chosen = small.test_labels % 5 != 1
+    images, labels = small.test_images[chosen], small.test_labels[chosen]
+    if lacking == "all labels":
+        labels = None
+    some = common.Data(images, labels, images, labels)
+    report = common.evaluate(model, images, labels)
+    figures = common.draw_pictures(model, info, report, some)
+    assert len(figures) == (6 if labels is None else 7) and ("codes" in figures) == (labels is not None)
+    shown = common.first_images(images, labels)
+    assert len(shown) == (10 if labels is None else 8)
+    pixels, top = pixels_of(figures["test"], tmp_path), below_title(figures["test"])
+    for column, image in enumerate(shown):
+        assert same(tile(pixels, 102, top, 0, column, 4, 2), colours(image, "gray_r"))
+    text = common.report_text(model, info, report, "x.pt")
+    if labels is None:
+        assert torch.equal(shown, common.to_float(images[:10])) and "have no labels, so" in text
+    else:
+        rows = [text.get_text() for text in figures["codes"].axes[0].texts]
+        titles = figures["codes"].texts[0].get_text().split("\n")
+        assert rows[:8] == list("02345789") and "images of 1, 6" in " ".join(titles)
+        assert "no test image of 1, 6" in text
 
 
 def test_pictures_of_an_extreme_model(data):

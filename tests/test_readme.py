@@ -47,14 +47,24 @@ def test_results(shipped):
     model, info, report, data = shipped
     cells = row(README, "## Results, and what they mean", ROWS[info.name])
     curve = dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
-    if model.loss_name == "BCE":
-        train, test = cells["train / test loss"].removesuffix(" (BCE)").split(" / ")
-        assert agrees(train, info.history.train_loss[-1]) and agrees(test, report.loss)
+    losses, loss_name = cells["train / test loss"].removesuffix(")").split(" (")
+    train, test = losses.split(" / ")
+    assert agrees(train, info.history.train_loss[-1]) and agrees(test, report.loss) and loss_name == model.loss_name
     assert agrees(cells["test MSE"], report.mse) and agrees(cells["active"], report.active)
     for n in (25, 50):
-        assert agrees(cells[f"MSE from {n} units"], curve.get(n, report.mse))
+        assert agrees(cells[f"MSE from {n} units"], report.kept[n])
+        assert curve.get(n, report.mse) == pytest.approx(report.kept[n], rel=1e-4)
     assert agrees(cells["locality"], report.locality)
     assert (int(cells["dead"]), int(cells["idle"])) == (report.dead, report.idle)
+
+
+def test_the_history_ends_with_the_reports_loss(shipped):
+    """One figure under one name: computed in the same precision they are the same."""
+    model, info, report, data = shipped
+    precision, last = info.config["precision"], info.history.test_loss[-1]
+    assert common.mean_loss(model, data.test_images, precision) == pytest.approx(last, rel=2e-3)
+    assert common.mean_loss(model, data.test_images) == pytest.approx(report.loss, rel=1e-5)
+    assert agrees(f"{last:.4f}", report.loss)
 
 
 def test_the_code_is_sparse_in_truth(shipped):
@@ -85,11 +95,13 @@ def test_what_a_script_says_it_attains(name, data):
     report = common.evaluate(model, data.test_images, data.test_labels)
     text = " ".join(sys.modules[type(model).__module__].__doc__.split())
     found = re.search(
-        r"two cores\): test (?:BCE|MSE) ([\d.]+)(?:, MSE ([\d.]+) from 25 units an image)?, linear probe ([\d.]+) %",
+        r"two cores\): test (?:BCE|MSE) ([\d.]+)(?: \(uncut ([\d.]+)\))?(?:, MSE ([\d.]+) from 25 units an image)?, "
+        r"linear probe ([\d.]+) %",
         text,
     )
-    loss, kept, error = found.groups()
-    assert agrees(loss, report.loss if model.loss_name == "BCE" else report.mse)
+    loss, uncut, kept, error = found.groups()
+    assert agrees(loss, report.loss if uncut is None else report.mse)
+    assert uncut is None or agrees(uncut, report.loss)
     assert kept is None or agrees(kept, report.kept[25])
     assert row(STUDIES, "## Is the code useful?", ROWS[name])["test error"] == f"{error} %"
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import METHODS
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import common
 
@@ -48,6 +49,54 @@ def test_the_learning_rate_falls_over_the_last_fifth(small, monkeypatch):
     encoder, others = [max(groups) for groups in rates], [min(groups) for groups in rates]
     assert encoder == pytest.approx([12 * rate for rate in others]) and all(len(groups) == 2 for groups in rates)
     assert others[:40] == [1e-3] * 40 and others[40:] == pytest.approx([1e-4 * n for n in range(10, 0, -1)])
+
+
+def test_the_callers_process_is_afterwards_as_it_was(trained, small, method):
+    """Its random numbers, and its mode, in which nothing can be trained; and the weights are the same in any mode."""
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    modes = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}
+    for name, mode in modes.items():
+        model = method.build()
+        torch.manual_seed(7)
+        with mode():
+            history = common.train(model, small, common.training_of(trained[1].config))
+            assert not torch.is_grad_enabled() and torch.is_inference_mode_enabled() == (name == "inference_mode")
+        assert torch.equal(torch.rand(3), expected), name
+        assert history == trained[1].history, name
+        assert torch.equal(model.encoder.weight, trained[0].encoder.weight), name
+
+
+def test_a_model_made_in_inference_mode_is_left_alone(small):
+    with torch.inference_mode():
+        model = METHODS["sparse_l1"].build()
+        before = model.encoder.weight.clone()
+    with pytest.raises(common.UserError, match="made in torch.inference_mode"):
+        common.train(model, small, common.training_of(METHODS["sparse_l1"].config()))
+    assert torch.equal(model.encoder.weight, before)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for whose result a graphics card would have to be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        masks = [index for index in (*arguments[1:2],) if isinstance(index, list | tuple)]
+        is_masked = any(getattr(index, "dtype", None) == torch.bool for mask in masks for index in mask)
+        if is_masked or function.name() in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"):
+            self.count += 1
+        return function(*arguments, **keywords or {})
+
+
+def test_no_step_waits_for_a_graphics_card(method, small):
+    """More steps in an epoch do not wait more often: for its two losses, and for the sizes of the last batch."""
+    counts = []
+    for batch_size in (300, 60):
+        with Waits() as waits:
+            method.train(small, epochs=1, batch_size=batch_size)
+        counts.append(waits.count)
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -118,7 +118,8 @@ def load_pickled(weights, cls):
 @torch.no_grad()
 def figures(original, images, k=None):
     """A dict of what a network of theirs does to test images [n, 1, 28, 28] in [0, 1]."""
-    reconstruction = torch.cat([original.reconstruct(batch, k) for batch in images.split(500)])
+    output = torch.cat([original.reconstruct(batch, k) for batch in images.split(500)])
+    reconstruction = output.clamp(0, 1)  # as ours; theirs of k-sparse may be above 1
     is_on = torch.cat([original.encode(batch, k) for batch in images.split(500)]) > 0
     result = {}
     if original.method != "sparse_ksparse":
@@ -126,6 +127,8 @@ def figures(original, images, k=None):
         result["BCE of all"] = f"{F.binary_cross_entropy(reconstruction, images).item():.5f}"
     result["MSE of the first 1,200"] = f"{F.mse_loss(reconstruction[:1200], images[:1200]).item():.5f}"
     result["MSE of all"] = f"{F.mse_loss(reconstruction, images).item():.5f}"
+    if original.method == "sparse_ksparse":
+        result["uncut MSE of all"] = f"{F.mse_loss(output, images).item():.5f}"
     result["units on for no image"] = f"{(~is_on.any(dim=0)).sum().item()} of {is_on.shape[1]}"
     result["units on, on an image"] = f"{is_on.sum(dim=1).float().mean().item():.1f}"
     return result

@@ -1,9 +1,9 @@
-"""How few units carry the picture: `python tests/studies/sparsity.py [DIR ...]` draws outputs/sparsity.png.
+"""The error with ever fewer units: `python tests/studies/sparsity.py [DIR ...]` draws outputs/sparsity.png.
 
-For every shipped model, the test MSE when on each image all units but the n of largest contribution are at rest; beside
-them PCA with n components, and L1 and KL with a plain start: torch's default weights, images that are not centred,
-pictures of any norm, no decay and no tie, everything else the same. Those two are trained here, a minute on two cores.
-Given clones of the documents' networks, as originals.py wants them, it draws theirs too, of 1,000 images.
+For every shipped model, the test MSE when on each image all units but the n that add most have their median code, and
+beside them PCA with n components, and L1 and KL with a plain start: torch's default weights, images that are not
+centred, pictures of any norm, no decay and no tie, everything else the same. Those two are trained here, a minute on
+two cores. Given clones of the documents' networks, as originals.py wants them, it draws theirs too, of 1,000 images.
 """
 
 import argparse

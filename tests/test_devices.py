@@ -1,0 +1,70 @@
+"""Each method on every accelerator that is there, beside the CPU. Where there is only a CPU, nothing is tested."""
+
+import pytest
+import torch
+
+import common
+
+AVAILABLE = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+DEVICES = [device for device, is_available in AVAILABLE.items() if is_available]
+
+pytestmark = pytest.mark.skipif(not DEVICES, reason="only a CPU")
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def on_device(small, device):
+    """The small data there."""
+    return common.Data(*(part.to(device) for part in small))
+
+
+def test_a_report_is_that_of_the_cpu(trained, small, on_device, device):
+    model, info = trained
+    expected = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model.to(device), on_device.test_images, on_device.test_labels)
+    model.cpu()
+    for figure in ("loss", "mse", "active", "locality", "mean_code"):
+        assert getattr(report, figure) == pytest.approx(getattr(expected, figure), rel=1e-3), figure
+    assert report.kept == pytest.approx(expected.kept, rel=1e-3)
+    assert torch.allclose(report.median_code, expected.median_code, atol=1e-3)
+    figures = common.draw_pictures(model, info, report, small)
+    for kind, figure in common.draw_pictures(model, info, expected, small).items():
+        assert figures[kind].get_size_inches().tolist() == figure.get_size_inches().tolist()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_is_as_good_as_on_the_cpu(method, trained, on_device, device, precision):
+    """Its random numbers are others. The caller's on this device go on as they were."""
+    model, training = method.build().to(device), common.training_of(method.config(precision=precision))
+    torch.manual_seed(7)
+    expected = torch.rand(3, device=device)
+    torch.manual_seed(7)
+    history = common.train(model, on_device, training)
+    assert torch.equal(torch.rand(3, device=device), expected)
+    for losses, its_losses in zip(history, trained[1].history, strict=True):
+        assert losses == pytest.approx(its_losses, rel=0.1)
+
+
+def test_no_step_waits_for_the_card(method, on_device, device, monkeypatch):
+    if device != "cuda":
+        pytest.skip("only CUDA can tell")
+
+    def unsynchronised(function):
+        def watched(*arguments):
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                return function(*arguments)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+        return watched
+
+    monkeypatch.setattr(common, "losses_of", unsynchronised(common.losses_of))
+    monkeypatch.setattr(common, "add_tie_gradient", unsynchronised(common.add_tie_gradient))
+    model = method.build().to(device)
+    monkeypatch.setattr(model, "after_step", unsynchronised(model.after_step))
+    common.train(model, on_device, common.training_of(method.config()))
