@@ -23,9 +23,9 @@ import argparse
 import base64
 import contextlib
 import csv
-import dataclasses
 import errno
 import gzip
+import importlib
 import io
 import json
 import math
@@ -35,8 +35,9 @@ import textwrap
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -63,6 +64,7 @@ class Data(NamedTuple):
     train_labels: torch.Tensor | None  # [60000] int64, the digit
     test_images: torch.Tensor  # [10000, 784] uint8
     test_labels: torch.Tensor | None  # [10000] int64
+    name: str = "own"  # of the data set
 
 
 def load_mnist(data_dir=ROOT / "data", train_count=60_000):
@@ -92,6 +94,7 @@ def load_mnist(data_dir=ROOT / "data", train_count=60_000):
         train_labels=train_labels[:train_count],
         test_images=load_archive(raw / TEST_IMAGES, (10_000, 28, 28), 10_000).view(-1, PIXELS),
         test_labels=load_labels(raw / "t10k-labels-idx1-ubyte.gz", 10_000),
+        name="MNIST",
     )
 
 
@@ -292,6 +295,84 @@ def read_brightness(path):
 
 
 # 2. Model ------------------------------------------------------------------------------------------------
+class Hyperparameter(NamedTuple):
+    """What a model is made with, declared once: the constructor, the command line, the names of files, checkpoints and
+    the README's table all have it from here."""
+
+    default: object  # its type is that of all values: int, float or str
+    help: str  # what it is
+    range: str  # of its values, in words: "... has to be <range>"
+    holds: Callable  # whether a value is in that range
+    alias: str | None = None  # another name on the command line
+    is_compared: bool = False  # the command line takes several values, a model each
+    is_always_named: bool = False  # in the name of a file also at its default
+
+    def checked(self, name, value):
+        """`value` with the right type; UserError when it is not of that type, or out of the range."""
+        kind = type(self.default)
+        accepted = {int: Integral, float: Real, str: str}[kind]
+        require(isinstance(value, accepted) and self.holds(value), f"{name} has to be {self.range}, not {value}")
+        return kind(value)  # numpy's numbers overflow, and checkpoints do not take them
+
+
+def whole(default, help, low, high, **more):
+    """A Hyperparameter whose values are whole numbers."""
+    words = f"a whole number from {low} to {high}" if high < math.inf else f"a whole number of at least {low}"
+    return Hyperparameter(default, help, words, lambda value: low <= value <= high, **more)
+
+
+def at_least_0(default, help, **more):
+    return Hyperparameter(default, help, "at least 0", lambda value: 0 <= value < math.inf, **more)
+
+
+def above_0(default, help, **more):
+    return Hyperparameter(default, help, "above 0", lambda value: 0 < value < math.inf, **more)
+
+
+def between_0_and_1(default, help, **more):
+    return Hyperparameter(default, help, "above 0 and below 1", lambda value: 0 < value < 1, **more)
+
+
+def one_of(default, help, *choices):
+    """A Hyperparameter whose values are these words."""
+    return Hyperparameter(default, help, " or ".join(choices), lambda value: value in choices)
+
+
+def is_seed(value):
+    """Whether torch takes this whole number as a seed."""
+    return 0 <= value < 2**63
+
+
+def hyperparameters(own, **defaults):
+    """All hyperparameters of a method, a dict: its `own` ones, and those that all methods share, with the method's
+    defaults for them."""
+    shared = {
+        "hidden": whole(512, "number of units in the code", 1, 32_768),
+        "epochs": whole(20, "passes over the training images", 1, math.inf),
+        "batch_size": whole(1200, "images per step", 1, 60_000),
+        "lr": above_0(9e-3, "learning rate of Adam"),
+        "encoder_speed": above_0(1.0, "the learning rate of the encoder's weights is so many times that of the rest"),
+        "beta2": between_0_and_1(0.99, "of Adam: how slowly its mean of squared gradients changes"),
+        "cool_down": between_0_and_1(0.2, "last part of the training, in which the learning rate falls to 0"),
+        "weight_decay": at_least_0(0.0, "decay of the dictionary, fades the pixels that a unit does not need"),
+        "tie": at_least_0(0.0, "pull of each unit's encoder row and its picture towards each other"),
+        "tie_scale": one_of("best", "the pull is to the picture times the best factor, or times one", "best", "one"),
+        "seed": Hyperparameter(
+            0, "of the weights' start and the order of the images", "a whole number of at least 0", is_seed
+        ),
+        "precision": one_of("auto", "of matrix products in training; auto: what is fast here", *PRECISIONS),
+        "dataset": Hyperparameter(
+            "MNIST", "the images: MNIST, FashionMNIST, KMNIST or a folder's name", "a name", bool
+        ),
+    }
+    unknown = defaults.keys() - shared.keys()
+    require(not unknown, f"these hyperparameters are shared by no other method: {', '.join(sorted(unknown))}")
+    return own | {name: shared[name]._replace(default=defaults.get(name, shared[name].default)) for name in shared}
+
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
 class Autoencoder(nn.Module):
     """One linear layer to the code and one back:
 
@@ -303,7 +384,8 @@ class Autoencoder(nn.Module):
     Here `mean` is the mean image of the training set. Row j of `encoder.weight` is what unit j looks for, row j of
     `dictionary` what it draws.
 
-    The loss is `reconstruction_loss` + `penalty`. A script's subclass says what makes its method different:
+    The loss is `reconstruction_loss` + `penalty`. A script's subclass declares its `hyperparameters`, and says what
+    makes its method different:
 
         initialise()                         sets the weights that training starts from; `mean_image` is there already
         activation(hidden)                   the code
@@ -316,22 +398,39 @@ class Autoencoder(nn.Module):
         after_step(progress)                 constraints, after each step and once before the first
 
     (`initialise` and `after_step` run without gradients).
+
+    Args:
+        given: hyperparameters, by their names; all others are at their defaults. Each is an attribute of the model.
+
+    Attributes:
+        config: a dict of all hyperparameters, with which the model is, or was, trained.
+        history: its History, None before it is trained.
+        name: of its files: "sparse_l1", "sparse_ksparse_k25", ...
+
+    Raises:
+        UserError: there is no such hyperparameter, or it is out of its range.
     """
 
-    name = None  # of the method, its script and its files: "sparse_l1"
-    hyperparameters = ("hidden",)  # what __init__ takes, in the order in which a file's name has them
-    compared = None  # the hyperparameter of which the command line takes several values, a model each
+    method = None  # the name of the script and of its files: "sparse_l1"
+    hyperparameters = {}  # of `common.hyperparameters`
     loss_name = "BCE"  # what the reconstruction loss is
     active_above = 0.0  # a unit is active on an image when its code is above this
-    encoder_speed = 1.0  # the learning rate of the encoder's weights is this many times that of the rest
-    beta2 = 0.99  # of Adam: how slowly its mean of squared gradients changes
-    tie_at_scale_one = False  # True: the soft tie pulls w_j to d_j; False: to the nearest multiple of it
 
-    def __init__(self, hidden):
+    def __init__(self, **given):
         super().__init__()
-        require(is_whole(hidden, 1, 32_768), f"hidden has to be a whole number from 1 to 32768, not {hidden}")
-        self.encoder = nn.Linear(PIXELS, hidden)
-        self.decoder = nn.Linear(hidden, PIXELS)
+        for key in given:
+            known = ", ".join(self.hyperparameters)
+            require(key in self.hyperparameters, f"{self.method} has no hyperparameter {key!r}, but {known}")
+        self.config = {
+            key: declared.checked(key, given.get(key, declared.default))
+            for key, declared in self.hyperparameters.items()
+        }
+        for key, value in self.config.items():
+            setattr(self, key, value)
+        self.name = model_name(type(self), self.config)
+        self.history = None
+        self.encoder = nn.Linear(PIXELS, self.hidden)
+        self.decoder = nn.Linear(self.hidden, PIXELS)
         self.register_buffer("mean_image", torch.zeros(PIXELS))
 
     @property
@@ -388,6 +487,21 @@ def require_images(images, dtype):
     require(high <= 1, f"{wanted}, and these go up to {high:g}: {advice}")
 
 
+def model_name(cls, config):
+    """The name of a model's files: the method, and each hyperparameter that differs from its default; a list of values
+    names a comparison."""
+    parts = [cls.method]
+    for key, declared in cls.hyperparameters.items():
+        value = config[key]
+        if value != declared.default or declared.is_always_named:
+            values = value if isinstance(value, list) else [value]
+            texts = [str(value).removesuffix(".0") for value in values]
+            if len(texts) > 6:
+                texts = [texts[0], "to", texts[-1], f"{len(texts)}-values"]
+            parts.append(key.replace("_", "-") + "_".join(texts))
+    return "_".join(parts)
+
+
 class CrossEntropy(torch.autograd.Function):
     """What `cross_entropy` computes, with its gradient."""
 
@@ -415,38 +529,6 @@ def cross_entropy(output, images):
 
 
 # 3. Training ---------------------------------------------------------------------------------------------
-COOL_DOWN = 0.2  # the last fifth of training, in which the learning rate falls to 0 and the weights come to rest
-
-
-@dataclass
-class Training:
-    """How a model is trained. Raises UserError when a value is out of its range."""
-
-    epochs: int  # passes over the training images, at least 1
-    batch_size: int  # images per step, 1 to 60000
-    lr: float  # learning rate, above 0; it falls to 0 over the last fifth of the training
-    weight_decay: float  # of the dictionary, fades the pixels that a unit does not need, at least 0
-    tie: float  # pull of each unit's encoder row and its picture towards each other, at least 0
-    seed: int = 0  # of the weights' start and the order of the images, at least 0
-    precision: str = "float32"  # of matrix products in training and in the graph's test loss: float32 or bfloat16
-
-    def __post_init__(self):
-        require(is_whole(self.epochs, 1, math.inf), f"epochs has to be a whole number of at least 1, not {self.epochs}")
-        fault = f"batch_size has to be a whole number from 1 to 60000, not {self.batch_size}"
-        require(is_whole(self.batch_size, 1, 60_000), fault)
-        require(0 < self.lr < math.inf, f"lr has to be above 0, not {self.lr}")
-        require(0 <= self.weight_decay < math.inf, f"weight_decay has to be at least 0, not {self.weight_decay}")
-        require(0 <= self.tie < math.inf, f"tie has to be at least 0, not {self.tie}")
-        require(is_whole(self.seed, 0, 2**63 - 1), f"seed has to be a whole number of at least 0, not {self.seed}")
-        known = self.precision in ("float32", "bfloat16")
-        require(known, f"precision has to be float32 or bfloat16, not {self.precision}")
-        # numpy's whole numbers overflow, and torch does not take them.
-        self.epochs, self.batch_size, self.seed = int(self.epochs), int(self.batch_size), int(self.seed)
-
-
-TRAINING_OPTIONS = tuple(field.name for field in dataclasses.fields(Training))
-
-
 class History(NamedTuple):
     """One number per epoch. Losses are means over all images of the set, not over batches."""
 
@@ -455,120 +537,144 @@ class History(NamedTuple):
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch
 
 
-def train(model, data, training, label="training"):
-    """Train a model in place with Adam, from weights that are set anew. The same arguments on the same machine give
-    bit-identical weights.
+def train(model, data):
+    """Train a new model in place, from the start of its method to the end of its schedules. There is no training on: at
+    the end the learning rate is 0. The same model and data on the same machine give bit-identical weights.
 
     Args:
-        model: an Autoencoder in float32, none of its weights frozen; it ends in evaluation mode.
-        data: Data, on the device that the model is on.
-        training: Training.
-        label: what the progress is called.
+        model: a new Autoencoder, on the device to train it on; it ends in evaluation mode, with a history.
+        data: Data, of the model's data set, on the same device.
 
     Returns:
-        History.
+        History, that of the model.
 
     Raises:
         UserError: the model or the images cannot be trained on, and are left as they were; or a loss became NaN,
             infinite or absurd.
     """
+    require_trainable(model, data)
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
+        history = train_from_start(model, data)
+    model.history = history
+    return history
+
+
+def require_trainable(model, data):
+    """Raise UserError unless `train` can train this model on these images."""
+    new = f"make a new one, {type(model).__name__}(...)"
+    require(model.history is None, f"this model is trained, and train begins at the start: {new}")
+    changed = [key for key, value in model.config.items() if getattr(model, key) != value]
+    require(not changed, f"{', '.join(changed)} was changed after the model was made: {new}")
     trainable = all(parameter.requires_grad for parameter in model.parameters())
-    require(trainable, "train sets all weights anew, and some of this model's are frozen: see requires_grad_()")
+    require(trainable, f"train sets all weights anew, and some of this model's are frozen: {new}")
     ordinary = not any(parameter.is_inference() for parameter in model.parameters())
     require(ordinary, "this model was made in torch.inference_mode, where nothing can be trained: make it outside")
     require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
     for images in (data.train_images, data.test_images):
         good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
         require(good, f"train wants bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
+    fault = f"the model is one of {model.dataset}, and these images are of {data.name!r}"
+    require(data.name == model.dataset, f"{fault}: give the model dataset={data.name!r}")
 
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
-        return train_from_start(model, data, training, label)
 
-
-def train_from_start(model, data, training, label):
+def train_from_start(model, data):
     """What `train` does when nothing is wrong with its arguments."""
-    order = torch.Generator().manual_seed(training.seed)
-    set_start(model, data.train_images, training.seed)
-    optimizer = make_optimizer(model, training)
-    total_steps = training.epochs * math.ceil(len(data.train_images) / training.batch_size)
-    schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / total_steps) / COOL_DOWN))
+    if model.precision == "auto":
+        model.precision = model.config["precision"] = fastest_precision(model.mean_image.device)
+    order = torch.Generator().manual_seed(model.seed)
+    set_start(model, data.train_images)
+    optimizer = make_optimizer(model)
+    total_steps = model.epochs * math.ceil(len(data.train_images) / model.batch_size)
+    schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / total_steps) / model.cool_down))
 
     model.eval()
-    untrained_loss = mean_loss(model, data.test_images, training.precision)
+    untrained_loss = mean_loss(model, data.test_images, model.precision)
     history = History([], [], [])
-    with tqdm(total=training.epochs, desc=label, unit="epoch", disable=None) as bar:  # None: in a terminal only
-        for _ in range(training.epochs):
-            minibatches = batches(data.train_images, training.batch_size, order)
+    # disable=None: in a terminal only
+    with tqdm(total=model.epochs, desc=model.name, unit="epoch", disable=None) as bar:
+        for _ in range(model.epochs):
+            minibatches = batches(data.train_images, model.batch_size, order)
             model.train()
-            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, schedule, total_steps, training)
+            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, schedule, total_steps)
             model.eval()
-            test_loss = mean_loss(model, data.test_images, training.precision)
+            test_loss = mean_loss(model, data.test_images, model.precision)
             history.train_loss.append(loss)
             history.train_reconstruction.append(reconstruction_loss)
             history.test_loss.append(test_loss)
-            require_not_diverged(history, untrained_loss, training)
-            show_progress(bar, label, history, training)
+            require_not_diverged(history, untrained_loss, model)
+            show_progress(bar, history, model)
     return history
 
 
-def require_not_diverged(history, untrained_loss, training):
+def require_not_diverged(history, untrained_loss, model):
     """Raise UserError when a loss of the last epoch is lost: NaN, infinite, or far worse than before the training (BCE
     on logits stays finite for long). The loss with penalty may be large."""
     loss, reconstruction_loss, test_loss = (losses[-1] for losses in history)
     finite = math.isfinite(loss) and math.isfinite(reconstruction_loss) and math.isfinite(test_loss)
     sound = finite and max(reconstruction_loss, test_loss) <= 100 * untrained_loss
-    where = f"in epoch {len(history.train_loss)} of {training.epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
-    advice = f"no weights were written; try a smaller --lr than {training.lr:g}"
+    where = f"in epoch {len(history.train_loss)} of {model.epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
+    advice = f"no weights were written; try a smaller lr than {model.lr:g}"
     require(sound, f"training diverged {where}; {advice}")
 
 
-def show_progress(bar, label, history, training):
+def show_progress(bar, history, model):
     """Move tqdm's bar by an epoch; where there is no terminal for it, print twenty lines during a training."""
-    epoch = len(history.train_loss)
+    epoch, epochs = len(history.train_loss), model.epochs
     losses = f"train loss {history.train_loss[-1]:.5f}, test loss {history.test_loss[-1]:.5f}"
     bar.set_postfix_str(losses, refresh=False)
     bar.update()
-    is_twentieth = epoch % math.ceil(training.epochs / 20) == 0
-    if bar.disable and (is_twentieth or epoch == training.epochs):
-        print_line(f"{label}: epoch {epoch}/{training.epochs}, {losses}")
+    is_twentieth = epoch % math.ceil(epochs / 20) == 0
+    if bar.disable and (is_twentieth or epoch == epochs):
+        print_line(f"{model.name}: epoch {epoch}/{epochs}, {losses}")
 
 
 @torch.no_grad()
-def set_start(model, images, seed):
+def set_start(model, images):
     """Set the weights and the mean image that training on images [n, 784] uint8 begins with. The random numbers are
-    those of `seed`, and the caller's go on afterwards as if none had been drawn."""
+    those of the model's seed, and the caller's go on afterwards as if none had been drawn."""
     model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / len(images))
     kind = images.device.type
     devices = [] if kind == "cpu" else range(torch.get_device_module(kind).device_count())
     with torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind):
-        torch.manual_seed(seed)
+        torch.manual_seed(model.seed)
         model.initialise()
     model.after_step(0.0)
 
 
-def make_optimizer(model, training):
+def make_optimizer(model):
     """Adam, in which the encoder's weights have a learning rate of their own and the decoder's a weight decay."""
     groups = [
-        {"params": [model.encoder.weight], "lr": training.lr * model.encoder_speed},
-        {"params": [model.decoder.weight], "weight_decay": training.weight_decay},
+        {"params": [model.encoder.weight], "lr": model.lr * model.encoder_speed},
+        {"params": [model.decoder.weight], "weight_decay": model.weight_decay},
         {"params": [model.encoder.bias, model.decoder.bias]},
     ]
     fused = model.mean_image.device.type in ("cpu", "cuda")
-    return torch.optim.Adam(groups, training.lr, betas=(0.9, model.beta2), fused=fused)
+    return torch.optim.Adam(groups, model.lr, betas=(0.9, model.beta2), fused=fused)
 
 
-def train_epoch(model, minibatches, optimizer, schedule, total_steps, training):
+def fastest_precision(device):
+    """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
+    fast = False
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # torch 2.6 cannot tell
+        capabilities = torch.cpu.get_capabilities()
+        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return "bfloat16" if fast else "float32"
+
+
+def train_epoch(model, minibatches, optimizer, schedule, total_steps):
     """One pass over minibatches [batch, 784], in a training that takes `total_steps` of them. Returns (loss with
     penalty, reconstruction loss), both means over all images while the weights moved."""
     count = 0
     loss_sum = torch.zeros((), device=model.mean_image.device)  # read once per epoch, not once per batch
     reconstruction_sum = torch.zeros_like(loss_sum)
     for batch in minibatches:
-        reconstruction_loss, penalty = losses_of(model, batch, training.precision)
+        reconstruction_loss, penalty = losses_of(model, batch, model.precision)
         loss = reconstruction_loss + penalty
         optimizer.zero_grad()
         loss.backward()
-        add_tie_gradient(model, training.tie)
+        add_tie_gradient(model)
         optimizer.step()
         schedule.step()
         with torch.no_grad():
@@ -580,23 +686,23 @@ def train_epoch(model, minibatches, optimizer, schedule, total_steps, training):
 
 
 @torch.no_grad()
-def add_tie_gradient(model, tie):
+def add_tie_gradient(model):
     """The soft tie: add to the gradients those of tie · Σ_j ‖w_j - α_j d_j‖², so that a unit looks for what it draws.
 
-    Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model has `tie_at_scale_one`, else the
+    Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model's `tie_scale` is "one", else the
     factor at which α_j d_j comes closest to w_j. A small change of that best α_j does not change the sum, so the
     gradients may take it for a constant. It is a decay of the weights towards each other instead of towards zero and,
     like Adam's decay, no part of the loss that is reported. Its gradients are written out because autograd takes three
     times as long: a quarter of a training step of k-sparse.
     """
     encoder, decoder, pictures = model.encoder.weight, model.decoder.weight, model.dictionary
-    if model.tie_at_scale_one:
+    if model.tie_scale == "one":
         scale = torch.ones(1, 1, device=encoder.device)
     else:
         scale = (encoder * pictures).sum(dim=1, keepdim=True) / pictures.square().sum(dim=1, keepdim=True).clamp(1e-12)
     difference = torch.addcmul(encoder, scale, pictures, value=-1)  # w_j - α_j d_j
-    encoder.grad.add_(difference, alpha=2 * tie)
-    decoder.grad.addcmul_(scale.T, difference.T, value=-2 * tie)
+    encoder.grad.add_(difference, alpha=2 * model.tie)
+    decoder.grad.addcmul_(scale.T, difference.T, value=-2 * model.tie)
 
 
 def losses_of(model, images, precision):
@@ -767,88 +873,117 @@ def pixel_entropy(images):
 MAX_CHECKPOINT_BYTES = 256 * 2**20
 
 
-class Info(NamedTuple):
-    """What is known of a model besides its weights."""
-
-    name: str  # of its file: "sparse_l1", "sparse_ksparse_k25", ...
-    config: dict  # every hyperparameter that its training depended on
-    history: History | None  # None before it is trained
-
-
-def build(cls, config):
-    """The untrained model of a subclass of Autoencoder with the hyperparameters that stand in `config`; UserError when
-    one is out of its range."""
-    return cls(**{key: config[key] for key in cls.hyperparameters})
-
-
-def training_of(config):
-    """The Training that stands in `config`; UserError when a value is out of its range."""
-    return Training(**{key: config[key] for key in TRAINING_OPTIONS})
+FORMAT = 2  # of checkpoints; a file of an earlier one, 1, says nothing of it
+EARLIER = {  # what was no hyperparameter in format 1, and what it was for the methods of that time
+    "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best"},
+    "sparse_kl": {"encoder_speed": 12.0, "beta2": 0.99, "tie_scale": "best", "start_std": 0.003},
+    "sparse_ksparse": {
+        "encoder_speed": 1.0,
+        "beta2": 0.997,
+        "tie_scale": "one",
+        "start_std": 0.01,
+        "first_k": 100,
+        "patience": 20_000,
+    },
+}
 
 
-def save_checkpoint(path, model, info):
-    """Write the weights of a model, its hyperparameters and history to `path`, as `write_file` does."""
-    # A numpy number would be refused when the file is read.
-    config = {key: value.item() if isinstance(value, np.generic) else value for key, value in info.config.items()}
+def save_checkpoint(model, path):
+    """Write the weights of a trained model to `path`, with all that made it: hyperparameters, history and versions. The
+    file appears whole or not at all. UserError when it cannot be written, or could not be loaded again."""
+    require(getattr(model, "history", None) is not None, "this model is not trained: there is nothing to save")
     content = {
-        "method": model.name,
-        "config": config,
-        "history": info.history._asdict(),
+        "format": FORMAT,
+        "method": model.method,
+        "config": model.config,
+        "history": model.history._asdict(),
         "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
+        "made_by": {
+            "torch": torch.__version__,
+            "device": model.mean_image.device.type,
+            "threads": torch.get_num_threads(),
+        },
     }
+    model_from(content, type(model))
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_file(path, buffer.getbuffer(), "--checkpoint")
+    write_file(full_path(path), buffer.getbuffer(), "--checkpoint")
 
 
-def load_checkpoint(path, *classes):
-    """Read a checkpoint of one of these subclasses of Autoencoder, without trusting the file.
+def model_from(content, cls):
+    """The model of a subclass of Autoencoder that a checkpoint's `content` describes, on the CPU, in evaluation mode,
+    its parameters without gradients. Raises UserError, or what torch raises on weights that do not fit."""
+    config = content["config"]
+    if "format" not in content:
+        config = EARLIER.get(cls.method, {}) | {"cool_down": 0.2, "dataset": "MNIST"} | config
+    differing = set(config) ^ set(cls.hyperparameters)
+    require(not differing, f"its hyperparameters are not those of {cls.method}: {', '.join(sorted(differing))}")
+    model = cls(**config)
+    require(model.config == config, "its hyperparameters are of other types")
+    model.load_state_dict(content["weights"])
+    model.history = History(**content["history"])
+    require(all(len(losses) == model.epochs for losses in model.history), "its history is not of its epochs")
+    numbers = [*map(torch.tensor, model.history), *model.state_dict().values()]
+    require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
+    return model.eval().requires_grad_(False)
+
+
+def load_checkpoint(path, cls=None):
+    """Read a checkpoint, without trusting the file.
+
+    Args:
+        path: a file.
+        cls: the subclass of Autoencoder that it has to be of; by default the one in the script that the file names.
 
     Returns:
-        (model, Info); the model on the CPU, in evaluation mode, its parameters without gradients.
+        the model, on the CPU, in evaluation mode, its parameters without gradients.
 
     Raises:
-        DamagedCheckpoint: the file is no checkpoint of this version, or claims more than it holds.
-        UserError: it is missing, a plain state_dict, or of another method.
+        DamagedCheckpoint: the file is no checkpoint, or claims more than it holds.
+        UserError: it is missing, a plain state_dict, of another method, or of a newer version.
     """
-    path = Path(path)
+    path = full_path(path)
     require_no_folder(path)
     exists = os.path.isfile(path)  # and not path.is_file(), which raises when a name is too long
     require(exists, f"there are no weights at {short_path(path)}: check the name, or make them with --train")
     with damage_reported(path):
         content = read_untrusted(path)
         require(isinstance(content, dict) and content, "there are no weights in it")
+    require_ours(path, content)
+    cls = cls or find_method(path, content["method"])
+    found = content["method"]
+    require(cls.method == found, f"{short_path(path)} holds weights of {found!r:.40}, not of {cls.method}")
+    with damage_reported(path):
+        model = model_from(content, cls)
+    model.name = file_name(path)
+    return model
 
+
+def require_ours(path, content):
+    """Raise UserError unless a file at `path` that holds the dict `content` was written by `save_checkpoint`."""
     what = "a plain state_dict, weights without their hyperparameters"
     advice = "give it to load_state_dict of a model that you build"
     is_state_dict = all(isinstance(value, torch.Tensor) for value in content.values())
     require(not is_state_dict, f"{short_path(path)} is {what}: {advice}")
     is_ours = content.keys() >= {"method", "config", "history", "weights"}
-    require(
-        is_ours, f"{short_path(path)} was written by another program: it holds {', '.join(map(repr, content))[:100]}"
-    )
-
+    keys = ", ".join(map(repr, content))[:100]
+    require(is_ours, f"{short_path(path)} was written by another program: it holds {keys}")
+    is_newer = isinstance(content.get("format"), int) and content["format"] > FORMAT
+    require(not is_newer, f"{short_path(path)} was written by a newer version of this program: update it")
     with damage_reported(path):
-        method, config, weights = content["method"], content["config"], content["weights"]
-        history = History(**content["history"])
+        method, weights = content["method"], content["weights"]
         require(isinstance(method, str) and isinstance(weights, dict), "there are no weights in it")
         require("decoder_bias" not in weights, "it is of an earlier version of this program")
 
-    cls = next((cls for cls in classes if cls.name == method), None)
-    wanted = " or ".join(cls.name for cls in classes)
-    require(cls, f"{short_path(path)} holds weights of {method!r:.40}, not of {wanted}")
 
-    with damage_reported(path):
-        require(
-            set(config) == {*cls.hyperparameters, *TRAINING_OPTIONS}, f"its hyperparameters are not those of {method}"
-        )
-        training = training_of(config)
-        model = build(cls, config)
-        model.load_state_dict(weights)
-        require(all(len(losses) == training.epochs for losses in history), "its history is not of its epochs")
-        numbers = [*map(torch.tensor, history), *model.state_dict().values()]
-        require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
-    return model.eval().requires_grad_(False), Info(file_name(path), config, history)
+def find_method(path, method):
+    """The class of a method, which is in the script of the same name beside this file. `path` is of the weights that
+    name it."""
+    is_there = method.startswith("sparse_") and method.isidentifier() and (ROOT / f"{method}.py").is_file()
+    require(is_there, f"{short_path(path)} holds weights of {method!r:.40}, and there is no script of that name")
+    module = importlib.import_module(method)
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Autoencoder)]
+    return next(cls for cls in classes if cls.method == method)
 
 
 def require_no_folder(path):
@@ -887,16 +1022,9 @@ def read_untrusted(path):
 
 
 def load_pretrained(name):
-    """A model ready to use from Python: `load_checkpoint` of "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ..., a
-    name in `checkpoints/` with or without its .pt, or the path of a file elsewhere."""
-    import sparse_kl  # only here, since they import this module
-    import sparse_ksparse
-    import sparse_l1
-
-    path, elsewhere = checkpoint_path(str(name).removesuffix(".pt")), full_path(name)
-    if os.path.dirname(name) or (not os.path.isfile(path) and os.path.isfile(elsewhere)):
-        path = elsewhere
-    return load_checkpoint(path, sparse_l1.SparseL1, sparse_kl.SparseKL, sparse_ksparse.KSparse)
+    """A trained model, of any script beside this file. A `name` that ends in .pt is the path of a file; any other is
+    that of a file in checkpoints/: "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ..."""
+    return load_checkpoint(name if str(name).endswith(".pt") else checkpoint_path(name))
 
 
 def checkpoint_path(name):
@@ -938,23 +1066,24 @@ def own_style():
         yield
 
 
+@torch.no_grad()
 @own_style()
-def draw_pictures(model, info, report, data):
+def draw_pictures(model, report, data):
     """All pictures of a model on the CPU: a dict from kind to figure. The report is that of data's test images."""
     train_digits = first_images(data.train_images, data.train_labels)
     test_digits = first_images(data.test_images, data.test_labels)
     train_rows = [("input", train_digits), ("output", model(train_digits)[0])]
     test_rows = [("input", test_digits), ("output", model(test_digits)[0])]
     figures = {
-        "loss": plot_loss(model, info, report),
-        "features": plot_features(model, info, report),
-        "units": plot_units(model, info, report, data.test_images),
-        "parts": plot_parts(model, info.name, report, test_digits),
-        "test": plot_rows(test_rows, f"{info.name}: test images"),
-        "train": plot_rows(train_rows, f"{info.name}: training images"),
+        "loss": plot_loss(model, report),
+        "features": plot_features(model, report),
+        "units": plot_units(model, report, data.test_images),
+        "parts": plot_parts(model, model.name, report, test_digits),
+        "test": plot_rows(test_rows, f"{model.name}: test images"),
+        "train": plot_rows(train_rows, f"{model.name}: training images"),
     }
     if report.digits is not None:
-        figures["codes"] = plot_codes(info, report)
+        figures["codes"] = plot_codes(model.name, report)
     return figures
 
 
@@ -1024,10 +1153,10 @@ def broken(title, width, size):
     return lines
 
 
-def plot_loss(model, info, report):
+def plot_loss(model, report):
     """Loss against epochs: train with and without the penalty, test, and the floor; what the report says of the loss
     and the MSE after the last; and, with an axis of their own, the hyperparameters that changed in training."""
-    history, epochs = info.history, range(1, info.config["epochs"] + 1)
+    history, epochs = model.history, range(1, model.epochs + 1)
     marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.add_subplot()
@@ -1043,7 +1172,7 @@ def plot_loss(model, info, report):
     else:
         axes.plot(len(epochs), report.mse, color=ACCENT, marker="x", ls="", clip_on=False, label=label)
     plot_schedule(axes, model, len(epochs))
-    axes.set_title("\n".join(broken(f"{info.name}: losses", 680, size=12)), parse_math=False)
+    axes.set_title("\n".join(broken(f"{model.name}: losses", 680, size=12)), parse_math=False)
     axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel")
     axes.set_xlim(1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -1083,7 +1212,7 @@ def plot_rows(rows, title):
     return figure
 
 
-def plot_features(model, info, report):
+def plot_features(model, report):
     """The pictures that the units draw: the rows of the dictionary, the most often active unit first."""
     order = report.frequency.argsort(descending=True, stable=True)
     features = model.dictionary[order]
@@ -1092,7 +1221,7 @@ def plot_features(model, info, report):
     # the pixels will do.
     limit = torch.quantile(features.abs().flatten()[::5], 0.998).clamp(min=1e-12).item()
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
-    title = f"{info.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
+    title = f"{model.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
     figure, axes = framed(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
     for index, frequency in enumerate(report.frequency[order].tolist()):
         if frequency == 0:  # dead: crossed out
@@ -1102,7 +1231,7 @@ def plot_features(model, info, report):
     return figure
 
 
-def plot_units(model, info, report, images):
+def plot_units(model, report, images):
     """What units stand for: a row each for two dozen units, from the most to the least often active, with what it draws
     and looks for, and of the images [n, 784] uint8 those on which its code is largest."""
     order = report.frequency.argsort(descending=True, stable=True)
@@ -1118,8 +1247,8 @@ def plot_units(model, info, report, images):
         tiles[row, 2:, :, :3] = marked(examples, model.dictionary[unit]).numpy()
     tiles[:, 2:][strongest.numpy() < 0] = 1  # there is no such image
     title = (
-        f"{info.name}: units from the most to the least often active, and the test images on which the code of each is "
-        "largest, with that code; red: ink that the unit draws, blue: paper that it clears"
+        f"{model.name}: units from the most to the least often active, and the test images on which the code of each "
+        "is largest, with that code; red: ink that the unit draws, blue: paper that it clears"
     )
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, zoom, between=1)
     figure, axes = framed(pixels, title, left=96, top=62)
@@ -1148,7 +1277,7 @@ def marked(images, picture):
     return paper + images[..., None] * (ink - paper)
 
 
-def plot_codes(info, report):
+def plot_codes(name, report):
     """On which digits a unit is active: one row a digit, one column a unit, units grouped by the digit they prefer."""
     digits = [digit for digit in range(10) if digit not in report.missing_digits]
     shares = report.digits[digits].numpy()
@@ -1157,7 +1286,7 @@ def plot_codes(info, report):
     order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
-    title = f"{info.name}: on which digits each unit is active"
+    title = f"{name}: on which digits each unit is active"
     if report.missing_digits:
         title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
     figure, axes = framed(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
@@ -1234,7 +1363,7 @@ def show(paths):
 
 
 # 7. explore.html -----------------------------------------------------------------------------------------
-def write_explorer(model, info, report, images, folder):
+def write_explorer(model, report, images, folder):
     """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU and to show its units: its weights, two
     bytes each, what its report says of each unit, and images [up to 10, 784] for the page's buttons."""
     digits = [digit for digit in range(10) if digit not in report.missing_digits]
@@ -1242,10 +1371,10 @@ def write_explorer(model, info, report, images, folder):
     dictionary_scale, dictionary = two_bytes_each(model.dictionary)
     examples = report.examples
     content = {
-        "name": info.name,
-        "method": model.name,
+        "name": model.name,
+        "method": model.method,
         "hidden": len(model.dictionary),
-        "k": info.config.get("k"),
+        "k": model.config.get("k"),
         "encoder": packed(encoder, "<i2"),
         "encoder_scale": packed(encoder_scale, "<f4"),
         "dictionary": packed(dictionary, "<i2"),
@@ -1265,7 +1394,7 @@ def write_explorer(model, info, report, images, folder):
         "images": packed((255 * images).round(), "u1"),
         "image_digits": list(range(len(images))) if report.digits is None else digits,
     }
-    write_script(folder / f"{info.name}.js", content)
+    write_script(folder / f"{model.name}.js", content)
 
 
 def write_page(folder, data_dir):
@@ -1303,52 +1432,28 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
-def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie):
-    """The options that all scripts share, with a script's defaults for them. The script adds its method's own."""
+def option_parser(cls):
+    """The command line of a method's script. What is not given of its hyperparameters is not in the result."""
     form = argparse.RawDescriptionHelpFormatter
+    description = sys.modules[cls.__module__].__doc__
     parser = OptionParser(description=description, formatter_class=form, allow_abbrev=False)
     parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
 
     model = parser.add_argument_group(
-        "model and training",
-        "These and the method's own options above define the model, and name its weights: checkpoints/NAME.pt",
+        "model and training", "These define the model, and name its weights: checkpoints/NAME.pt"
     )
-    model.add_argument(
-        "--hidden", type=int, default=hidden, help="number of units in the code, 1 to 32768 (default: %(default)s)"
-    )
-    model.add_argument(
-        "--epochs", type=int, default=epochs, help="passes over the training images, at least 1 (default: %(default)s)"
-    )
-    model.add_argument(
-        "--batch-size", type=int, default=batch_size, help="images per step, 1 to 60000 (default: %(default)s)"
-    )
-    model.add_argument(
-        "--lr",
-        type=float,
-        default=lr,
-        help="learning rate, above 0; it falls to 0 over the last fifth of the training (default: %(default)s)",
-    )
-    model.add_argument(
-        "--weight-decay",
-        type=float,
-        default=weight_decay,
-        help="of the dictionary, fades the pixels that a unit does not need, at least 0 (default: %(default)s)",
-    )
-    model.add_argument(
-        "--tie",
-        type=float,
-        default=tie,
-        help="pull of each unit's encoder row and its picture towards each other, at least 0 (default: %(default)s)",
-    )
-    model.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the weights' start and the order of the images, at least 0 (default: %(default)s)",
-    )
-    model.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="of matrix products (default: what is fast here)"
-    )
+    for key, declared in cls.hyperparameters.items():
+        kind = type(declared.default)
+        several = "; several values: a model each" if declared.is_compared else ""
+        model.add_argument(
+            option_of(key),
+            *([declared.alias] if declared.alias else []),
+            type=kind,
+            nargs="+" if declared.is_compared else None,
+            default=argparse.SUPPRESS,
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
+            help=f"{declared.help}: {declared.range}{several} (default: {declared.default})",
+        )
 
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
@@ -1380,6 +1485,11 @@ def option_parser(description, hidden, epochs, batch_size, lr, weight_decay, tie
     return parser
 
 
+def option_of(key):
+    """A hyperparameter on the command line: --batch-size for batch_size."""
+    return "--" + key.replace("_", "-")
+
+
 def path_option(text):
     """`full_path` for argparse, which does not quote what another error says."""
     try:
@@ -1388,13 +1498,13 @@ def path_option(text):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def main(cls, parser):
+def main(cls):
     """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
     mend_streams()
     status = 1
     try:
         with denormals_flushed():
-            run(cls, parser)
+            run(cls)
         return
     except UserError as error:
         message = f"error: {error}"
@@ -1406,7 +1516,8 @@ def main(cls, parser):
         if not is_out_of_memory(error):
             raise
         message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
-    parser.exit(status, f"{parser.prog}: {' '.join(message.split())}\n")
+    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
 
 
 def mend_streams():
@@ -1439,56 +1550,61 @@ def is_out_of_memory(error):
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in words)
 
 
-def run(cls, parser):
+def run(cls):
     """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
-    options, requests = parse_arguments(cls, parser)
+    options, models = parse_arguments(cls)
+    asked = dict(models[0].config)
     device = pick_device(options.device)
-    models = [find_or_prepare(cls, parser, given, options, device) for given in requests]
-    for _, info, path in models:  # before the work, not after it
-        require_output_free(options.output_dir, info.name, path)
+    models = [find(model, options) for model in models]
+    for model, path in models:  # before the work, not after it
+        require_output_free(options.output_dir, model.name, path)
     require_writable(options.output_dir, "--output-dir")
-    own_digits = read_own_digits(parser, options.image)
+    own_digits = read_own_digits(options.image)
 
-    all_trained = all(info.history for _, info, _ in models)
+    all_trained = all(model.history for model, _ in models)
     data = load_mnist(options.data_dir, train_count=None if all_trained else 60_000)
-    test_digits = first_images(data.test_images, data.test_labels)
-    on_device = Data(*(part if part is None else part.to(device) for part in data))
+    on_device = Data(*(part.to(device) if isinstance(part, torch.Tensor) else part for part in data))
 
     pictures, compared = [], []
-    for model, info, path in models:
-        if not info.history:
-            model = build(cls, info.config).to(device)
-            info = info._replace(history=train(model, on_device, training_of(info.config), label=info.name))
-            model.requires_grad_(False)
-            save_checkpoint(path, model, info)
+    for model, path in models:
+        if not model.history:
+            train(model.to(device), on_device)
+            save_checkpoint(model, path)
         report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
-        print_line(report_text(model, info, report, path))
-        model.cpu()
-        for kind, figure in draw_pictures(model, info, report, data).items():
-            pictures.append(write_picture(figure, options.output_dir / f"{info.name}_{kind}.png"))
-        for name, digit in own_digits.items():
-            figure = plot_parts(model, f"{info.name}, {name}", report, digit[None])
-            pictures.append(write_picture(figure, options.output_dir / f"{info.name}_image_{name}.png"))
-        write_explorer(model, info, report, test_digits, options.output_dir)
-        print_line(f"  {short_path(options.output_dir / 'explore.html')}#{quote(info.name)}")
-        compared.append((info.config[cls.compared], report, model(test_digits)[0]))
+        print_line(report_text(model, report, path))
+        pictures += write_outputs(model.cpu(), report, data, options.output_dir, own_digits)
+        compared.append((model, report))
 
-    write_page(options.output_dir, options.data_dir)
     if len(models) > 1:
-        defaults = default_config(cls, parser)
-        given = {**requests[0], cls.compared: [value for value, *_ in compared]}
-        stem = options.output_dir / f"{model_name(cls, defaults, given)}_comparison"
-        name = cls.name + others_named(cls, defaults, given)
-        pictures += write_comparison(stem, name, cls.compared, test_digits, compared)
+        test_digits = first_images(data.test_images, data.test_labels)
+        pictures += write_comparison(compared, asked, test_digits, options.output_dir)
     if options.show:
         show(pictures)
 
 
-def others_named(cls, defaults, given):
-    """The hyperparameters that are not at their defaults, but for the compared one, for a title: " (hidden 64, epochs
-    1)", or nothing."""
-    others = [f"{key} {value}" for key, value in given.items() if key != cls.compared and value != defaults[key]]
-    return f" ({', '.join(others)})" if others else ""
+@torch.no_grad()
+def write_outputs(model, report, data, folder, own_digits=None):
+    """Write all pictures of a trained model, and its page, to a folder, and print where they are.
+
+    Args:
+        model: an Autoencoder on the CPU.
+        report: its Report, of the test images of `data`.
+        data: Data.
+        folder: a path.
+        own_digits: images of one's own, [784] in [0, 1] each, by their names: a picture each.
+
+    Returns:
+        the paths of the pictures.
+    """
+    folder = full_path(folder)
+    figures = draw_pictures(model, report, data)
+    for name, digit in (own_digits or {}).items():
+        figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
+    pictures = [write_picture(figure, folder / f"{model.name}_{kind}.png") for kind, figure in figures.items()]
+    write_explorer(model, report, first_images(data.test_images, data.test_labels), folder)
+    write_page(folder, ROOT / "data")
+    print_line(f"  {short_path(folder / 'explore.html')}#{quote(model.name)}")
+    return pictures
 
 
 FIGURES = ("test loss", "test MSE", "MSE from 25", "MSE from 50", "active", "dead", "idle")  # of a comparison
@@ -1499,34 +1615,53 @@ def figures_of(report):
     return report.loss, report.mse, report.kept[25], report.kept[50], report.active, report.dead, report.idle
 
 
-def write_comparison(stem, name, key, images, compared):
-    """Compare models that differ in the hyperparameter `key`: print a table, write it to `stem`.csv, and draw what they
-    make of images [n, 784]; from three values on also their errors and active units against the value.
+@torch.no_grad()
+def write_comparison(compared, asked, images, folder):
+    """Compare models of one method that differ in a hyperparameter: print a table, write it as CSV, and draw what they
+    make of images [n, 784]; from three models on also their errors and active units against the value.
 
     Args:
-        name: what they have in common.
-        compared: for each model (value, Report, reconstruction [n, 784] of the images).
+        compared: pairs of a model on the CPU and its Report.
+        asked: hyperparameters that one of them was asked for with, a dict of all of them.
+        images: [n, 784] in [0, 1].
+        folder: a path.
 
     Returns:
         the paths of the pictures.
     """
-    rows = [(value, *figures_of(report)) for value, report, _ in compared]
+    cls = type(compared[0][0])
+    key = compared_key(cls)
+    values = [model.config[key] for model, _ in compared]
+    stem = f"{model_name(cls, asked | {key: values})}_comparison"
+    others = [
+        f"{other} {asked[other]}"
+        for other, declared in cls.hyperparameters.items()
+        if other != key and asked[other] != declared.default
+    ]
+    name = cls.method + (f" ({', '.join(others)})" if others else "")
+
+    rows = [(value, *figures_of(report)) for value, (_, report) in zip(values, compared, strict=True)]
     print_line("comparison")
     for cells in [(key, *FIGURES), *((f"{value:g}", *map(rounded, figures)) for value, *figures in rows)]:
         print_line("  " + "".join(f"{cell:>12}" for cell in cells))
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([(key, *FIGURES), *rows])
-    path = stem.with_name(f"{stem.name}.csv")
-    write_file(path, table.getvalue().encode(), "--output-dir")
-    print_line(f"  {short_path(path)}")
-    drawn = [(f"{key} = {value:g}, MSE {report.mse:.5f}", images) for value, report, images in compared]
+    write_file(folder / f"{stem}.csv", table.getvalue().encode(), "--output-dir")
+    print_line(f"  {short_path(folder / f'{stem}.csv')}")
+
+    drawn = [(f"{key} = {model.config[key]:g}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
     figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
-    pictures = [write_picture(figure, stem.with_name(f"{stem.name}.png"))]
+    pictures = [write_picture(figure, folder / f"{stem}.png")]
     if len(compared) >= 3:
-        points = [(value, report.mse, report.active) for value, report, _ in compared]
+        points = [(model.config[key], report.mse, report.active) for model, report in compared]
         figure = plot_comparison(f"{name}: error and active units against {key}", key, points)
-        pictures.append(write_picture(figure, stem.with_name(f"{stem.name}_graph.png")))
+        pictures.append(write_picture(figure, folder / f"{stem}_graph.png"))
     return pictures
+
+
+def compared_key(cls):
+    """The hyperparameter of which the command line takes several values."""
+    return next(key for key, declared in cls.hyperparameters.items() if declared.is_compared)
 
 
 def rounded(figure):
@@ -1537,8 +1672,8 @@ def rounded(figure):
     return f"{figure:.5f}" if figure < 1 else f"{figure:.1f}"
 
 
-def read_own_digits(parser, paths):
-    """A dict from each file's name to its digit [784]. Bad files end the process, with a line each."""
+def read_own_digits(paths):
+    """A dict from each file's name to its digit [784]; UserError with all that is wrong with any of them."""
     digits, faults = {}, []
     for path in paths:
         try:
@@ -1546,9 +1681,8 @@ def read_own_digits(parser, paths):
             require(path.stem not in digits, f"two images are called {path.stem}, and so would be their pictures")
             digits[path.stem] = read_digit(path)
         except UserError as error:
-            faults.append(f"{parser.prog}: error: {error}\n")
-    if faults:
-        parser.exit(1, "".join(faults))
+            faults.append(str(error))
+    require(not faults, "\n".join(faults))
     return digits
 
 
@@ -1559,46 +1693,24 @@ def write_picture(figure, path):
     return path
 
 
-def parse_arguments(cls, parser, arguments=None):
-    """(options, requests): all options, and for each model that is asked for a dict of the hyperparameters that were
-    given. Anything wrong ends the process with status 2 and one line."""
-    defaults = default_config(cls, parser)
-    # argparse fills in a default only where nothing stands yet, so what was not given stays None.
-    options = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(defaults)))
-    given = {key: getattr(options, key) for key in defaults if getattr(options, key) is not None}
-    values = given.get(cls.compared, [])
-    requests = [{**given, cls.compared: value} for value in values] or [given]
+def parse_arguments(cls, arguments=None):
+    """(options, models): all options, and an untrained model for each that is asked for. Anything wrong ends the
+    process with status 2 and one line."""
+    parser = option_parser(cls)
+    options = parser.parse_args(arguments)
+    given = {key: value for key, value in vars(options).items() if key in cls.hyperparameters}
+    key = compared_key(cls)
+    values = given.pop(key, [])
     if len(set(values)) < len(values):
-        parser.error(f"the same value twice for {cls.compared}")
+        parser.error(f"the same value twice for {key}")
     if len(values) > 1 and options.checkpoint:
         parser.error(f"--checkpoint takes one model, not {len(values)}")
     try:
-        for request in requests:  # the ranges
-            build(cls, {**defaults, **request})
-            training_of({**defaults, "precision": "float32", **request})
+        models = [cls(**given, **{key: value}) for value in values] or [cls(**given)]
     except UserError as error:
         parser.error(str(error))
-    return options, requests
-
-
-def default_config(cls, parser):
-    """The hyperparameters of a command without options, as a dict; precision, which is the machine's, is None."""
-    return {key: parser.get_default(key) for key in (*cls.hyperparameters, *TRAINING_OPTIONS)}
-
-
-def model_name(cls, defaults, given):
-    """The name of a model's files, from the hyperparameters that were given: the method, and every one that differs
-    from its default; k even at its default, since it is what one asks for. A list of values names a comparison."""
-    parts = [cls.name]
-    for key, default in defaults.items():
-        value = given.get(key, default)
-        if value != default or key == "k":
-            values = value if isinstance(value, list) else [value]
-            numbers = [str(value).removesuffix(".0") for value in values]
-            if len(numbers) > 6:
-                numbers = [numbers[0], "to", numbers[-1], f"{len(numbers)}-values"]
-            parts.append(key.replace("_", "-") + "_".join(numbers))
-    return "_".join(parts)
+    options.given = given.keys() | ({key} if values else set())
+    return options, models
 
 
 def require_good_name(name, advice=""):
@@ -1611,40 +1723,30 @@ def require_good_name(name, advice=""):
     require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most{advice}")
 
 
-def find_or_prepare(cls, parser, given, options, device):
-    """(model, Info, path of its weights) for the hyperparameters that were given. The model is None and the Info has no
-    history when it is yet to be trained; what can be found wrong with that is found here, before the work."""
-    defaults = default_config(cls, parser)
-    named_path = checkpoint_path(model_name(cls, defaults, given))
+def find(model, options):
+    """(the model, the path of its weights): the loaded one where there are weights, else the untrained one that the
+    options ask for. What would keep it from being trained and saved is found here, before the work."""
+    cls, named_path = type(model), checkpoint_path(model.name)
     path = options.checkpoint or named_path
-    require_good_name(file_name(path), advice="; name the weights yourself with --checkpoint FILE --train")
-    is_free = not file_name(path).startswith("explore")
-    require(is_free, f"{short_path(path)} cannot be the name of weights: explore... are the page's own files")
-    if options.checkpoint and not options.train:
-        model, info = load_matching(cls, path, given, "leave that option out, name another file")
-    elif named_path.is_file() and not options.train:
-        expected = {**defaults, **given}  # the name says that what was not given is at its default
-        if expected["precision"] is None:
-            del expected["precision"]
-        model, info = load_matching(cls, named_path, expected, "remove it")
-    else:
+    model.name = file_name(path)
+    require_good_name(model.name, advice="; name the weights yourself with --checkpoint FILE --train")
+    if options.train or (not options.checkpoint and not named_path.is_file()):
         if not options.train:
             print_line(f"There are no weights at {short_path(path)}: training them.")
         require_replaceable(cls, path, even_if_damaged=path == named_path)
         require_writable(path.parent, "--checkpoint")
-        config = {**defaults, "precision": fastest_precision(device), **given}
-        model, info = None, Info(file_name(path), config, history=None)
-    return model, info, path
-
-
-def load_matching(cls, path, wanted, advice):
-    """(model, Info) of a checkpoint; UserError with this advice when it was trained with other hyperparameters than
-    the `wanted` ones."""
-    model, info = load_checkpoint(path, cls)
-    for key, value in wanted.items():
-        fault = f"{short_path(path)} was trained with {key} = {info.config[key]}, not {value}"
-        require(info.config[key] == value, f"{fault}: {advice}, or add --train to replace the weights")
-    return model, info
+        return model, path
+    loaded = load_checkpoint(path, cls)
+    if options.checkpoint:
+        wanted, advice = options.given, "leave that option out, name another file"
+    else:
+        wanted, advice = cls.hyperparameters, "remove it"  # the name says that what was not given is at its default
+    for key in wanted:
+        found, value = loaded.config[key], model.config[key]
+        fault = f"{short_path(path)} was trained with {key} = {found}, not {value}"
+        fits = found == value or (key == "precision" and value == "auto")
+        require(fits, f"{fault}: {advice}, or add --train to replace the weights")
+    return loaded, path
 
 
 def require_replaceable(cls, path, even_if_damaged):
@@ -1656,7 +1758,7 @@ def require_replaceable(cls, path, even_if_damaged):
     try:
         load_checkpoint(path, cls)
     except UserError as error:
-        fault = f"{short_path(path)} holds no weights of {cls.name}, and --train does not replace it"
+        fault = f"{short_path(path)} holds no weights of {cls.method}, and --train does not replace it"
         replaceable = even_if_damaged and isinstance(error, DamagedCheckpoint)
         require(replaceable, f"{fault}: remove it first, or name another file with --checkpoint")
         print_line(f"{error}: it stays until the new weights are complete.")
@@ -1704,29 +1806,18 @@ def usable_device(name):
     return (torch.ones(1, device=device) + 1).device
 
 
-def fastest_precision(device):
-    """The cheapest precision that this machine's matrix units have: bfloat16 where it is built in."""
-    fast = False
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # torch 2.6 cannot tell
-        capabilities = torch.cpu.get_capabilities()
-        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return "bfloat16" if fast else "float32"
-
-
-def report_text(model, info, report, path):
-    """The report, one line a figure."""
+def report_text(model, report, path=None):
+    """The report on a trained model, one line a figure; `path` is where its weights are."""
     hidden = len(model.dictionary)
     above_floor = ""
     if model.loss_name == "BCE":
         above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
     kept = " and ".join(f"{error:.5f} from {min(n, hidden)}" for n, error in report.kept.items())
     lines = [
-        (info.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
-        ("weights", short_path(path)),
-        ("trained with", ", ".join(f"{key} {value}" for key, value in info.config.items())),
-        ("train loss", f"{info.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
+        (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
+        ("weights", "not saved" if path is None else short_path(path)),
+        ("trained with", ", ".join(f"{key} {value}" for key, value in model.config.items())),
+        ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
         ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
         ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),
         ("", f"{kept} units an image, the others at their median"),

@@ -39,31 +39,27 @@ def kl_penalty(hidden, rho, beta):
 
 class SparseKL(common.Autoencoder):
     """Sigmoid code with a KL penalty. ρ and β are those of the document this project grew from, the decay of the
-    weights is that of A. Ng's lecture notes (CS294A, Sparse autoencoder, 2011).
+    weights is that of A. Ng's lecture notes (CS294A, Sparse autoencoder, 2011)."""
 
-    Args:
-        hidden: number of units in the code, 1 to 32768.
-        rho: ρ, the wanted mean activation of a unit, above 0 and below 1.
-        beta: β, the weight of the KL penalty, at least 0.
-
-    Raises:
-        UserError: one of them is out of its range.
-    """
-
-    name = "sparse_kl"
-    hyperparameters = ("rho", "beta", "hidden")
-    compared = "rho"
-    encoder_speed = 12.0
+    method = "sparse_kl"
+    hyperparameters = common.hyperparameters(
+        {
+            "rho": common.between_0_and_1(0.08, "ρ, wanted mean activation of a unit", is_compared=True),
+            "beta": common.at_least_0(5e-3, "β, weight of the KL penalty"),
+            "start_std": common.above_0(0.003, "spread of the dictionary's weights at the start"),
+        },
+        hidden=512,
+        epochs=20,
+        batch_size=1200,
+        lr=9e-3,
+        encoder_speed=12.0,
+        weight_decay=1e-6,
+        tie=2e-7,
+    )
     active_above = 0.5  # a sigmoid is never zero
 
-    def __init__(self, hidden, rho, beta):
-        super().__init__(hidden)
-        common.require(0 < rho < 1, f"rho has to be above 0 and below 1, not {rho}")
-        common.require(0 <= beta < math.inf, f"beta has to be at least 0, not {beta}")
-        self.rho, self.beta = rho, beta
-
     def initialise(self):
-        self.dictionary.copy_(0.003 * torch.randn_like(self.encoder.weight))
+        self.dictionary.copy_(self.start_std * torch.randn_like(self.encoder.weight))
         self.encoder.weight.copy_(F.normalize(self.dictionary))
         self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts near ρ
         # With every unit at ρ it draws the mean image.
@@ -76,27 +72,5 @@ class SparseKL(common.Autoencoder):
         return kl_penalty(hidden, self.rho, self.beta)
 
 
-def option_parser():
-    """The command line, as an argparse.ArgumentParser; without options it is the shipped model."""
-    parser = common.option_parser(__doc__, hidden=512, epochs=20, batch_size=1200, lr=9e-3, weight_decay=1e-6, tie=2e-7)
-    parser.add_argument(
-        "--rho",
-        type=float,
-        nargs="+",
-        default=0.08,
-        metavar="X",
-        help="ρ, the wanted mean activation of a unit, above 0 and below 1; several values: a model each "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--beta",
-        type=float,
-        default=5e-3,
-        metavar="X",
-        help="β, the weight of the KL penalty, at least 0 (default: %(default)s)",
-    )
-    return parser
-
-
 if __name__ == "__main__":
-    common.main(SparseKL, option_parser())
+    common.main(SparseKL)

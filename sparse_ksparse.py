@@ -37,36 +37,40 @@ def top_k(code, k):
 
 
 class KSparse(common.Autoencoder):
-    """k largest of a ReLU code, linear decoder, squared error.
+    """k largest of a ReLU code, linear decoder, squared error."""
 
-    Args:
-        hidden: number of units in the code, 1 to 32768.
-        k: active units on each image, 1 to hidden.
-        l1_weight: λ, the weight of the L1 penalty, at least 0.
-
-    Raises:
-        UserError: one of them is out of its range.
-    """
-
-    name = "sparse_ksparse"
-    hyperparameters = ("k", "l1_weight", "hidden")
-    compared = "k"
+    method = "sparse_ksparse"
+    hyperparameters = common.hyperparameters(
+        {
+            "k": common.whole(25, "active units on an image", 1, 32_768, is_compared=True, is_always_named=True),
+            "first_k": common.whole(100, "k at the start of the training, if it is larger than k", 1, 32_768),
+            "l1_weight": common.at_least_0(1e-5, "λ, weight of the L1 penalty", alias="--lambda"),
+            "start_std": common.above_0(0.01, "spread of the weights at the start"),
+            "patience": common.whole(20_000, "images on which a unit may be inactive in a row", 1, math.inf),
+        },
+        hidden=1000,
+        epochs=19,
+        batch_size=600,
+        lr=4.5e-3,
+        beta2=0.997,  # with 0.99 twenty units of k = 100 end up idle, with 0.999 half of those of k = 5 can die
+        weight_decay=1e-6,
+        tie=2e-6,
+        tie_scale="one",  # a linear decoder gives the code the scale of the pixels
+    )
     loss_name = "uncut MSE"
-    beta2 = 0.997  # with 0.99 twenty units of k = 100 end up idle, with 0.999 half of those of k = 5 can die
-    tie_at_scale_one = True  # a linear decoder gives the code the scale of the pixels
 
-    def __init__(self, hidden, k, l1_weight):
-        super().__init__(hidden)
+    def __init__(self, **given):
+        super().__init__(**given)
         common.require(
-            common.is_whole(k, 1, hidden), f"k has to be a whole number from 1 to hidden = {hidden}, not {k}"
+            self.k <= self.hidden, f"k has to be a whole number from 1 to hidden, {self.hidden}, not {self.k}"
         )
-        common.require(0 <= l1_weight < math.inf, f"l1_weight has to be at least 0, not {l1_weight}")
-        self.k, self.l1_weight = k, l1_weight
-        self.training_k = k
-        self.register_buffer("inactive_for", torch.zeros(hidden), persistent=False)  # images since it was last active
+        self.training_k = self.k
+        self.register_buffer(
+            "inactive_for", torch.zeros(self.hidden), persistent=False
+        )  # images since it was last active
 
     def initialise(self):
-        self.encoder.weight.normal_(std=0.01)
+        self.encoder.weight.normal_(std=self.start_std)
         self.dictionary.copy_(self.encoder.weight)
         self.encoder.bias.zero_()
         self.decoder.bias.copy_(self.mean_image)
@@ -89,44 +93,20 @@ class KSparse(common.Autoencoder):
         return self.l1_weight * code.sum(dim=1).mean()
 
     def schedule(self, progress):
-        # With few units from the start, those that win early win for ever and the rest die. So a small k begins at 100
-        # and falls over the first half of the training: geometrically, where the paper's falls linearly, since at
-        # k = 5 the linear one ends with a higher loss.
-        start = max(self.k, min(100, self.encoder.out_features))
+        # With few units from the start, those that win early win for ever and the rest die. So a small k begins at
+        # first_k and falls over the first half of the training: geometrically, where the paper's falls linearly, since
+        # at k = 5 the linear one ends with a higher loss.
+        start = max(self.k, min(self.first_k, self.hidden))
         return {"k": round(start * (self.k / start) ** min(1, 2 * progress))}
 
     def after_step(self, progress):
         self.training_k = self.schedule(progress)["k"]
-        # A unit that was active on none of 20,000 images is offered to more of them, until it is. It happens at k = 5.
+        # A unit that was active on none of so many images is offered to more of them, until it is. It happens at k = 5.
         # (torch.where, since to index with a mask would wait for a graphics card at every step.)
-        is_inactive = self.inactive_for >= 20_000
+        is_inactive = self.inactive_for >= self.patience
         self.encoder.bias.copy_(torch.where(is_inactive, self.encoder.bias + 1, self.encoder.bias))
         self.inactive_for = torch.where(is_inactive, 0, self.inactive_for)
 
 
-def option_parser():
-    """The command line, as an argparse.ArgumentParser; without options it is the shipped model of k = 25."""
-    parser = common.option_parser(
-        __doc__, hidden=1000, epochs=19, batch_size=600, lr=4.5e-3, weight_decay=1e-6, tie=2e-6
-    )
-    parser.add_argument(
-        "--k",
-        type=int,
-        nargs="+",
-        default=25,
-        metavar="K",
-        help="active units on each image, 1 to hidden; several values: a model each (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--l1-weight",
-        "--lambda",
-        type=float,
-        default=1e-5,
-        metavar="X",
-        help="λ, the weight of the L1 penalty, at least 0 (default: %(default)s)",
-    )
-    return parser
-
-
 if __name__ == "__main__":
-    common.main(KSparse, option_parser())
+    common.main(KSparse)
