@@ -19,6 +19,10 @@ import methods  # noqa: E402
 
 import common  # noqa: E402
 
+# Models here are small: a thread more costs time, and much of it where the machine has something else to do.
+THREADS = torch.get_num_threads()
+torch.set_num_threads(1)
+
 settings.register_profile("quiet", deadline=None, max_examples=100, derandomize=True, database=None)
 settings.load_profile("quiet")
 
@@ -113,6 +117,14 @@ def project(tmp_path):
         shutil.copy(ROOT / name, folder / name)
     (folder / "data").symlink_to(ROOT / "data")
     return folder
+
+
+@pytest.fixture
+def all_threads():
+    """As many threads as torch has when it is not told."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

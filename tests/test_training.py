@@ -14,6 +14,7 @@ def test_training_lowers_the_loss(trained):
     assert info.history.train_loss[1] > info.history.train_reconstruction[1]
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_the_seed_decides_all(method, trained, small):
     model, info = trained
     again, its_info = method.train(small)
@@ -23,6 +24,7 @@ def test_the_seed_decides_all(method, trained, small):
     assert not torch.equal(model.encoder.weight, other.encoder.weight)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_bfloat16_repeats_too_and_stays_close(method, trained, small):
     histories = [method.train(small, precision="bfloat16")[1].history for _ in range(2)]
     assert histories[0] == histories[1] != trained[1].history
