@@ -3,7 +3,6 @@
 import os
 import pickle
 import random
-import resource
 import shutil
 import zipfile
 
@@ -186,6 +185,7 @@ def test_made_by_hand(path, fault):
 
 def peak_memory():
     """Bytes, since the last call where the system can begin anew, else since the process began."""
+    resource = pytest.importorskip("resource", reason="cannot tell")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     try:
         with open("/proc/self/status") as status:
