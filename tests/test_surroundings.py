@@ -330,7 +330,10 @@ def test_images_that_cannot_be_trained_on_leave_the_model_alone(small):
     model = METHODS["sparse_l1"].build()
     before = {name: values.clone() for name, values in model.state_dict().items()}
     training = common.training_of(METHODS["sparse_l1"].config())
+    floats = small.train_images / 255
+    images = floats.clone()
     for changes in (
+        {"train_images": images},
         {"test_images": small.test_images / 255},
         {"train_images": small.train_images.view(-1, 28, 28)},
         {"test_images": small.test_images[:0]},
@@ -338,6 +341,7 @@ def test_images_that_cannot_be_trained_on_leave_the_model_alone(small):
         with pytest.raises(common.UserError, match=r"train wants bytes, torch.uint8 \[n, 784\], not "):
             common.train(model, small._replace(**changes), training)
         assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+    assert torch.equal(images, floats)
 
 
 def test_threads_that_write_one_file_do_not_mix_it(tmp_path):
