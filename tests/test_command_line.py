@@ -7,8 +7,6 @@ import csv
 import re
 import shutil
 import subprocess
-import sys
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -23,12 +21,6 @@ import common
 TINY = "--hidden 4 --epochs 1"
 
 
-class Ended(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The folder that stands for the project."""
@@ -38,26 +30,17 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def command(here, small, monkeypatch, capfd):
+def command(here, few, call, monkeypatch):
     """command("sparse_l1 --epochs 3"): how it Ended."""
-    monkeypatch.setattr(common, "load_mnist", lambda data_dir, train_count: small)
     monkeypatch.setattr(common, "draw_pictures", lambda *arguments: {"empty": Figure()})
     monkeypatch.setattr(common, "write_explorer", lambda *arguments: None)
     monkeypatch.setattr(common, "write_page", lambda *arguments: None)
 
     def command(line):
         script, *words = line.split()
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *words])
-        capfd.readouterr()
-        try:
-            common.main(METHODS[script].cls, METHODS[script].parser())
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        return Ended(status, *capfd.readouterr())
+        return call(script, *words)
 
-    yield command
-    torch.set_flush_denormal(False)
+    return command
 
 
 @pytest.fixture
