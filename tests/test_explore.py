@@ -441,7 +441,7 @@ def test_tiles_are_seen_on_a_gentler_scale(visit):
             canvas.getContext("2d").getImageData(0, 0, 28, 28).data.reduce((most, v) => Math.max(most, 255 - v), 0))"""
     )
     assert len(shades) == 24 and min(shades) > 70  # of 231; in proportion, the last had 26
-    assert "square root" in page.inner_text("#active-units")
+    assert "square root" in page.inner_text("#adding")
 
 
 # What a unit stands for
@@ -1130,4 +1130,6 @@ def test_without_labels(visit, own_models):
     page = visit(name, folder=folder)
     press_digit(page, 9)
     assert torch.tensor(look(page)["input"]).equal(digits[9])
-    assert page.is_hidden("#bars") and page.locator("#order option:disabled").get_attribute("value") == "digit"
+    assert page.is_hidden("#bars") and page.inner_text("#bars-note") == "The test images have no labels."
+    assert page.locator("#order option:disabled").get_attribute("value") == "digit"
+    assert "test image 9" in page.inner_text("#input-note")

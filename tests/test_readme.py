@@ -140,14 +140,14 @@ def test_results_beside_theirs(data, report_of):
     heading, first = "## What is faithful, and what is not", (data.test_images[:1200], data.test_labels[:1200])
     thousand = (data.test_images[:1000], data.test_labels[:1000])
     rows = {
-        "published training loss": lambda model, info, report: info.history.train_loss[-1],
+        "published train loss": lambda model, info, report: info.history.train_loss[-1],
         "test BCE, first 1,200 images (published 0.07757 and 0.0771)": lambda model, *_: (
             common.evaluate(model, *first).loss
         ),
         "test BCE, all 10,000": lambda model, info, report: report.loss,
         "test MSE, all 10,000": lambda model, info, report: report.mse,
         "MSE from 25 units, first 1,000 images": lambda model, *_: common.evaluate(model, *thousand).kept[25],
-        "units that are on, on an image": lambda model, info, report: report.active,
+        "active units": lambda model, info, report: report.active,
     }
     for name in ("sparse_l1", "sparse_kl"):
         model, info, report = report_of(name)
@@ -163,7 +163,7 @@ def test_the_first_screen(report_of):
     for name in ("sparse_l1", "sparse_kl", "sparse_ksparse_k25"):
         _, info, report = report_of(name)
         cells = row(README, "## See it", ROWS[name])
-        assert agrees(cells["mean squared error"], report.mse) and int(cells["dead units"]) == report.dead
+        assert agrees(cells["test MSE"], report.mse) and int(cells["dead units"]) == report.dead
         active, units = cells["active units"].split(" of ")
         assert agrees(active, report.active) and int(units) == info.config["hidden"]
 
