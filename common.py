@@ -3,7 +3,7 @@
 1. data          MNIST, and minibatches of it
 2. model         one linear layer each way; a script adds activation, loss and start
 3. training      the loop
-4. evaluation    what a model is worth, and how few of its units carry the picture
+4. evaluation    what a model is worth, and with how few of its units
 5. checkpoints   weights in a file that nobody has to trust
 6. pictures      losses, reconstructions, dictionary, codes, parts
 7. explore.html  the weights as the page wants them
@@ -394,10 +394,11 @@ class Autoencoder(nn.Module):
         reconstruction_loss(output, images)  a scalar, a mean over images and pixels; if not said otherwise the
                                              cross-entropy (BCE)
         schedule(progress)                   hyperparameters that change in training: a dict of their values when this
-                                             part of it lies behind, in [0, 1]
-        after_step(progress)                 constraints, after each step and once before the first
+                                             part of it lies behind, in [0, 1]; if not said otherwise none do
+        after_step(progress)                 constraints, after each step and once before the first; if not said
+                                             otherwise nothing
 
-    (`initialise` and `after_step` run without gradients).
+    `initialise` and `after_step` run without gradients.
 
     Args:
         given: hyperparameters, by their names; all others are at their defaults. Each is an attribute of the model.
@@ -534,7 +535,7 @@ class History(NamedTuple):
 
     train_loss: list  # reconstruction loss + penalty, averaged while the weights moved
     train_reconstruction: list  # the reconstruction loss alone
-    test_loss: list  # reconstruction loss on all test images, at the end of the epoch
+    test_loss: list  # reconstruction loss on all test images, at the end of the epoch, in the training's precision
 
 
 def train(model, data):
@@ -633,9 +634,9 @@ def set_start(model, images):
     """Set the weights and the mean image that training on images [n, 784] uint8 begins with. The random numbers are
     those of the model's seed, and the caller's go on afterwards as if none had been drawn."""
     model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / len(images))
-    kind = images.device.type
-    devices = [] if kind == "cpu" else range(torch.get_device_module(kind).device_count())
-    with torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind):
+    accelerator = torch.accelerator.current_accelerator()
+    kind, count = (accelerator.type, torch.accelerator.device_count()) if accelerator else ("cuda", 0)
+    with torch.random.fork_rng(range(count), device_type=kind):  # torch.manual_seed seeds all of them
         torch.manual_seed(model.seed)
         model.initialise()
     model.after_step(0.0)
@@ -805,7 +806,7 @@ def evaluate(model, images, labels):
 def shares_of_digits(code, labels):
     """(each digit's share [10, hidden] of a unit's mean code, the digits of which there is no image), for the code
     [n, hidden] of images with labels [n]. The share of a digit without images is 0."""
-    one_hot = F.one_hot(labels, 10).float()
+    one_hot = F.one_hot(labels.long(), 10).float()
     images_per_digit = one_hot.sum(dim=0)
     mean_per_digit = one_hot.T @ code / images_per_digit.clamp(min=1)[:, None]
     shares = mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)
@@ -856,7 +857,7 @@ def contributions(model, code, median_code):
 
 def keep_strongest(model, code, median_code, n):
     """The code [batch, hidden] with all but the n units of largest contribution on each image at their median code
-    [hidden]. It needs no threshold, so it compares all methods: how much of the picture do n units carry?"""
+    [hidden]. It needs no threshold, so it compares all methods: what do n units draw?"""
     strength = contributions(model, code, median_code)
     units = strength.topk(min(n, code.shape[1]), sorted=False).indices
     return median_code.expand_as(code).scatter(1, units, code.gather(1, units))
@@ -1118,6 +1119,7 @@ def corner(index, columns, gap=1, zoom=1):
 def framed(pixels, title, left=12, bottom=12, right=12, top=44, **colours):
     """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
     axes' unit is one element of the array."""
+    right = max(right, 300 - pixels.shape[1])  # of one image there is room for its title, too
     lines = broken(title, pixels.shape[1] + right, size=11)
     top += 18 * (len(lines) - 1)
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
@@ -1174,16 +1176,17 @@ def plot_loss(model, report):
     plot_schedule(axes, model, len(epochs))
     axes.set_title("\n".join(broken(f"{model.name}: losses", 680, size=12)), parse_math=False)
     axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel")
-    axes.set_xlim(1, max(2, len(epochs)))
+    axes.set_xlim(0 if len(figure.axes) > 1 else 1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=[*axes.lines], loc="outside lower left", frameon=False)
+    lines = [line for part in figure.axes for line in part.lines]
+    figure.legend(handles=lines, loc="outside lower left", frameon=False)
     return figure
 
 
 def plot_schedule(axes, model, epochs):
-    """Add to a graph of losses each hyperparameter that changed in training, on an axis at the right, and say in the
-    legend what it did. (The test losses are those of the model with its last value.)"""
+    """Add to a graph of losses each hyperparameter that changed in training, on an axis at the right. (All test losses
+    are those of the model with its last value.)"""
     progress = np.linspace(0, 1, 20 * epochs + 1)
     schedules = [model.schedule(part) for part in progress.tolist()]
     for key in schedules[0]:
@@ -1191,13 +1194,14 @@ def plot_schedule(axes, model, epochs):
         if (values == values[0]).all():
             continue
         arrival = epochs * progress[np.flatnonzero(values != values[-1])[-1] + 1]
+        first, last = values[0], values[-1]
+        label = (
+            f"{key} in training (right axis): from {first:g} to {last:g} by epoch {arrival:.3g}; {last:g} in each test"
+        )
         twin = axes.twinx()
-        twin.plot(epochs * progress, values, color=QUIET, lw=1, ls="--")
+        twin.plot(epochs * progress, values, color=QUIET, lw=1, ls="--", label=label)
         twin.set(ylim=(0, 1.05 * values.max()), ylabel=f"{key} in training")
         twin.spines["top"].set_visible(False)
-        first, last = values[0], values[-1]
-        label = f"{key} in training (right axis): {first:g} at first, {last:g} from epoch {arrival:.3g} on, as in tests"
-        axes.plot([], [], color=QUIET, lw=1, ls="--", label=label)
 
 
 @own_style()
@@ -1296,8 +1300,9 @@ def plot_codes(name, report):
         axes.axvline((edge + 1) * zoom - 0.5, color=QUIET, lw=0.6)
     note = f"{len(order)} units, grouped by the digit they prefer, the most selective of each group first"
     axes.text(0, pixels.shape[0] + 8, note, size=9, color=QUIET, va="top")
-    bar = figure.colorbar(figure.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
-    bar.set_label("share of the unit's mean code", size=9, color=INK)
+    if len(digits) > 1:  # of one digit all shares are 1
+        bar = figure.colorbar(figure.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
+        bar.set_label("share of the unit's mean code" if len(digits) > 4 else "share", size=9, color=INK)
     return figure
 
 
@@ -1312,9 +1317,10 @@ def plot_comparison(title, key, points):
     twin.plot(values, active, color=INK, marker="s", ls="--", label="active units (right axis)")
     axes.set(xlabel=key, ylabel="test MSE per pixel", ylim=(0, 1.1 * max(errors)))
     twin.set(ylabel="active units on an image", ylim=(0, 1.1 * max(active) + 1))
-    if values[0] > 0 and values[-1] >= 10 * values[0]:
-        axes.set_xscale("log")
-    axes.set_xticks(values, [f"{value:g}" for value in values])
+    positive = [value for value in values if value > 0]
+    if positive and positive[-1] >= 10 * positive[0]:
+        axes.set_xscale("symlog", linthresh=positive[0])  # which has a place for 0
+    axes.set_xticks(values, map(str, values))
     axes.minorticks_off()
     axes.set_title("\n".join(broken(title, 680, size=12)), parse_math=False)
     figure.legend(handles=[*axes.lines, *twin.lines], loc="outside lower center", ncols=2, frameon=False)
@@ -1607,12 +1613,16 @@ def write_outputs(model, report, data, folder, own_digits=None):
     return pictures
 
 
-FIGURES = ("test loss", "test MSE", "MSE from 25", "MSE from 50", "active", "dead", "idle")  # of a comparison
-
-
 def figures_of(report):
-    """What FIGURES names, of one report."""
-    return report.loss, report.mse, report.kept[25], report.kept[50], report.active, report.dead, report.idle
+    """What a comparison has of one report: a dict of (the figure, how it is printed)."""
+    return {
+        "test loss": (report.loss, ".5f"),
+        "test MSE": (report.mse, ".5f"),
+        **{f"MSE from {n}": (error, ".5f") for n, error in report.kept.items()},
+        "active": (report.active, ".1f"),
+        "dead": (report.dead, "d"),
+        "idle": (report.idle, "d"),
+    }
 
 
 @torch.no_grad()
@@ -1640,16 +1650,18 @@ def write_comparison(compared, asked, images, folder):
     ]
     name = cls.method + (f" ({', '.join(others)})" if others else "")
 
-    rows = [(value, *figures_of(report)) for value, (_, report) in zip(values, compared, strict=True)]
+    rows = [{key: (model.config[key], "")} | figures_of(report) for model, report in compared]
     print_line("comparison")
-    for cells in [(key, *FIGURES), *((f"{value:g}", *map(rounded, figures)) for value, *figures in rows)]:
-        print_line("  " + "".join(f"{cell:>12}" for cell in cells))
+    print_line("  " + "".join(f"{heading:>13}" for heading in rows[0]))
+    for row in rows:
+        print_line("  " + "".join(f"{figure:>13{form}}" for figure, form in row.values()))
     table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([(key, *FIGURES), *rows])
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([figure for figure, _ in row.values()] for row in rows)
     write_file(folder / f"{stem}.csv", table.getvalue().encode(), "--output-dir")
     print_line(f"  {short_path(folder / f'{stem}.csv')}")
-
-    drawn = [(f"{key} = {model.config[key]:g}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
+    drawn = [(f"{key} = {model.config[key]}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
     figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
     pictures = [write_picture(figure, folder / f"{stem}.png")]
     if len(compared) >= 3:
@@ -1812,7 +1824,7 @@ def report_text(model, report, path=None):
     above_floor = ""
     if model.loss_name == "BCE":
         above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
-    kept = " and ".join(f"{error:.5f} from {min(n, hidden)}" for n, error in report.kept.items())
+    kept = " and ".join(f"{error:.5f} from {n}" for n, error in report.kept.items())
     lines = [
         (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
         ("weights", "not saved" if path is None else short_path(path)),

@@ -74,7 +74,7 @@ class KSparse(common.Autoencoder):
         self.dictionary.copy_(self.encoder.weight)
         self.encoder.bias.zero_()
         self.decoder.bias.copy_(self.mean_image)
-        self.inactive_for.zero_()
+        self.inactive_for = torch.zeros_like(self.inactive_for)
 
     def activation(self, hidden):
         code = top_k(F.relu(hidden), self.training_k if self.training else self.k)

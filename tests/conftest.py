@@ -1,5 +1,6 @@
-"""Shared by the tests: data, a trained model of each method, a copy of the project, processes."""
+"""Shared by the tests: data, trained models, a copy of the project, commands in this process and in their own."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +18,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "studies")]
 import methods  # noqa: E402
 
 import common  # noqa: E402
+
+# Models here are small: a thread more costs time, and much of it where the machine has something else to do.
+THREADS = torch.get_num_threads()
+torch.set_num_threads(1)
 
 settings.register_profile("quiet", deadline=None, max_examples=100, derandomize=True, database=None)
 settings.load_profile("quiet")
@@ -54,6 +60,14 @@ class Method(NamedTuple):
         return model, common.Info(common.model_name(self.cls, self.defaults, config), config, history)
 
 
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
 METHODS = {name: Method(name) for name in methods.CLASSES}
 CLASSES = list(methods.CLASSES.values())
 
@@ -63,22 +77,35 @@ def command_of(script, arguments):
     return [sys.executable, ROOT / script, *map(str, arguments)]
 
 
-def start(script, *arguments, **more):
-    """A script in a process of its own."""
+def environment(**changes):
+    """This process's environment variables, with some changed, or removed where they are None. Models here are small:
+    a thread more only waits for the others."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **changes}
+    return {key: value for key, value in variables.items() if value is not None}
+
+
+def start(command, **more):
+    """A command in a process of its own."""
+    more.setdefault("env", environment())
     return subprocess.Popen(
-        command_of(script, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
     )
 
 
+def ended(process):
+    """How a process of `start` Ended."""
+    out, err = process.communicate(timeout=300)
+    return Ended(process.returncode, out, err)
+
+
 def run(script, *arguments, prefix=(), **more):
-    """The same, when it has ended: its returncode, stdout and stderr. `prefix` is a command that starts it."""
-    command = [*prefix, *command_of(script, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+    """How a script Ended in a process of its own. `prefix` is a command that starts it."""
+    return ended(start([*prefix, *command_of(script, arguments)], **more))
 
 
-def environment(**changes):
-    """This process's environment variables, with some changed, or removed where they are None."""
-    return {key: value for key, value in {**os.environ, **changes}.items() if value is not None}
+def is_quiet(stderr):
+    """Whether nothing that Python or this project says is on it; drivers and libraries may have something to say."""
+    return not any(word in stderr for word in ("Traceback", "Warning", "Exception ignored", ".py: error:"))
 
 
 @pytest.fixture
@@ -90,6 +117,14 @@ def project(tmp_path):
         shutil.copy(ROOT / name, folder / name)
     (folder / "data").symlink_to(ROOT / "data")
     return folder
+
+
+@pytest.fixture
+def all_threads():
+    """As many threads as torch has when it is not told."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +160,42 @@ def tiny(small):
         "sparse_kl": METHODS["sparse_kl"].train(small, **shape),
         "sparse_ksparse": METHODS["sparse_ksparse"].train(small, k=2, **shape),
     }
+
+
+@pytest.fixture(scope="session")
+def report_of(data):
+    """report_of(name): (model, Info, Report on all test images) of a shipped model, once in a session."""
+
+    @functools.cache
+    def report_of(name):
+        model, info = common.load_pretrained(name)
+        return model, info, common.evaluate(model, data.test_images, data.test_labels)
+
+    return report_of
+
+
+@pytest.fixture
+def few(small, monkeypatch):
+    """MNIST has only the `small` images."""
+    monkeypatch.setattr(common, "load_mnist", lambda data_dir, train_count: small)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """call("sparse_l1", "--epochs", 3): how that command Ended, in this process."""
+
+    def call(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            common.main(METHODS[script].cls, METHODS[script].parser())
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        return Ended(status, *capfd.readouterr())
+
+    yield call
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

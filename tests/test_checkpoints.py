@@ -3,7 +3,6 @@
 import os
 import pickle
 import random
-import resource
 import shutil
 import zipfile
 
@@ -186,6 +185,7 @@ def test_made_by_hand(path, fault):
 
 def peak_memory():
     """Bytes, since the last call where the system can begin anew, else since the process began."""
+    resource = pytest.importorskip("resource", reason="cannot tell")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     try:
         with open("/proc/self/status") as status:
@@ -261,7 +261,7 @@ def test_fuzz(tiny, room):
     """Every mutant either loads the very same model or ends in the one clear error."""
     model, info = tiny["sparse_ksparse"]
     path, loaded = room / "ksparse.pt", 0
-    for number, mutant in enumerate(mutations(path.read_bytes(), 2400, seed=1)):
+    for number, mutant in enumerate(mutations(path.read_bytes(), 800, seed=1)):
         path.write_bytes(mutant)
         try:
             again, its_info = load(path)
@@ -270,4 +270,4 @@ def test_fuzz(tiny, room):
             continue
         loaded += 1
         assert its_info == info._replace(name="ksparse") and same(model, again), number
-    assert loaded < 1200  # most mutations do damage
+    assert loaded < 400  # most mutations do damage

@@ -14,6 +14,7 @@ import common
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
 OUTPUTS = Path(__file__).resolve().parent.parent / "outputs" / "shipped"
+FIRST = "sparse_ksparse_k25"  # what the page shows when its address names no model
 NAMES = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -32,23 +33,74 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def visit(browser):
-    """visit(hash, folder=..., missing=(), **context): the page, opened from a folder. Afterwards: it has said nothing
-    in the console, raised nothing, and asked for nothing but files. A missing file is the one thing of which a browser
-    always tells the console."""
-    contexts, faults, allowed = [], [], []
+@pytest.fixture(scope="module")
+def pages():
+    """The pages of the shipped models that stay open, since loading one takes a second: one for a mouse, by False, and
+    one for fingers, by True."""
+    return {}
 
-    def visit(name="", folder=OUTPUTS, missing=(), **options):
+
+@pytest.fixture(scope="module")
+def faults():
+    """What pages have said in the console, raised, and asked for besides files."""
+    return []
+
+
+RENEW = """address => {
+    for (let i = 0; i < 101; i++) undo.click();
+    fit.checked = true;
+    order.value = "frequency";
+    order.dispatchEvent(new Event("change"));
+    document.activeElement.blur();
+    explorer.state.off.clear();
+    Object.assign(explorer.state, { kept: Infinity, k: explorer.model?.k ?? null, unit: null });
+    document.querySelector("#all").scrollTop = 0;
+    scrollTo(0, 0);
+    spoken.textContent = "";
+    location.replace(address);
+    fit.dispatchEvent(new Event("change"));
+}"""
+
+
+@pytest.fixture
+def visit(browser, pages, faults):
+    """visit(address, folder=..., ...): the page as it is when it has been opened. A page of the shipped models that is
+    open already is put back to that, unless it has to be `fresh`. Afterwards: it has said nothing in the console,
+    raised nothing, and asked for nothing but files. A missing file is the one thing of which a browser always tells
+    the console."""
+    contexts, allowed = [], []
+    faults.clear()
+
+    def visit(address="", folder=OUTPUTS, missing=(), fresh=False, has_touch=False, viewport=(1200, 900), **media):
         allowed.extend(f"{file} net::ERR_FILE_NOT_FOUND" for file in missing)
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
-        contexts.append(context)
+        size, stays = {"width": viewport[0], "height": viewport[1]}, folder == OUTPUTS and not fresh
+        media = {"color_scheme": "light", "forced_colors": "none", **media}
+        if not stays or has_touch not in pages:
+            context = browser.new_context(viewport=size, has_touch=has_touch, **media)
+            page = open_page(context, folder, address)
+            if not stays:
+                contexts.append(context)
+                return page
+            pages[has_touch] = page
+        page = pages[has_touch]
+        page.set_viewport_size(size)
+        page.emulate_media(media="screen", **media)
+        page.evaluate(RENEW, f"#{address}")
+        name, _, unit = address.partition("/")
+        page.wait_for_function(
+            "([name, unit]) => explorer.model?.name === name && explorer.view && explorer.state.unit === unit",
+            arg=[name or FIRST, int(unit) if unit else None],
+        )
+        page.evaluate(SETTLED)
+        return page
+
+    def open_page(context, folder, address):
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: faults.append(describe(message)))
         page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
         page.on("request", lambda r: r.url.startswith(("file://", "data:")) or faults.append(f"request: {r.url}"))
-        page.goto((folder / "explore.html").as_uri() + (f"#{name}" if name else ""))
+        page.goto((folder / "explore.html").as_uri() + (f"#{address}" if address else ""))
         page.wait_for_function("explorer.view || document.querySelector('#message').textContent")
         return page
 
@@ -77,6 +129,12 @@ def digits():
     return common.first_images(data.test_images, data.test_labels)
 
 
+@pytest.fixture(scope="module", params=NAMES)
+def shipped(request):
+    """The name of each shipped model in turn."""
+    return request.param
+
+
 SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -102,6 +160,11 @@ def draw(page, *points):
     for place in places[1:]:
         page.mouse.move(*place, steps=8)
     page.mouse.up()
+
+
+def go(page, address):
+    """Follow an address."""
+    page.evaluate("address => { location.hash = address; }", address)
 
 
 def slide(page, slider, position):
@@ -140,12 +203,11 @@ def switch(page, index=0):
 # Against Python
 
 
-@pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_code_and_reconstruction_agree_with_python(visit, digits, name):
-    model, _ = common.load_pretrained(name)
+def test_code_and_reconstruction_agree_with_python(visit, digits, shipped):
+    model, _ = common.load_pretrained(shipped)
     reconstruction, code = model(digits)
-    page, same, either = visit(name), 0, 0
+    page, same, either = visit(shipped), 0, 0
     for digit in range(10):
         press_digit(page, digit)
         view = look(page)
@@ -246,7 +308,7 @@ def test_a_stroke_undo_and_clear(visit):
 
 
 def test_a_finger_draws(visit):
-    page = visit(has_touch=True, viewport={"width": 360, "height": 740})
+    page = visit(has_touch=True, viewport=(360, 740))
     before = look(page)["input"]
     box = page.locator("#pad").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -331,7 +393,7 @@ def test_only_the_n_strongest(visit):
         view = look(page)
         errors.append(view["error"])
         assert view["curve"][position] == pytest.approx(view["error"])
-        left_out = page.locator("#strip button.left-out").count()
+        left_out = page.locator("#strip button.left-out:visible").count()
         assert left_out == max(0, 24 - page.evaluate("explorer.state.kept"))
     assert errors == sorted(errors, reverse=True) and errors[0] > 10 * errors[-1]
     assert page.inner_text("#kept-note") == "all 512"
@@ -362,7 +424,7 @@ def test_the_chosen_unit_is_shown_large(visit):
 
 
 def test_select_and_switch_off_are_two_things_for_a_finger(visit):
-    page = visit(has_touch=True, viewport={"width": 360, "height": 640})
+    page = visit(has_touch=True, viewport=(360, 640))
     before = look(page)
     tile(page, 5).tap()
     after = look(page)
@@ -375,11 +437,11 @@ def test_tiles_are_seen_on_a_gentler_scale(visit):
     page = visit(color_scheme="light")
     look(page)
     shades = page.evaluate(
-        """() => [...document.querySelectorAll("#strip canvas")].map(canvas =>
+        """() => [...document.querySelectorAll("#strip button:not([hidden]) canvas")].map(canvas =>
             canvas.getContext("2d").getImageData(0, 0, 28, 28).data.reduce((most, v) => Math.max(most, 255 - v), 0))"""
     )
     assert len(shades) == 24 and min(shades) > 70  # of 231; in proportion, the last had 26
-    assert "square root" in page.inner_text("#active-units")
+    assert "square root" in page.inner_text("#adding")
 
 
 # What a unit stands for
@@ -390,9 +452,9 @@ def test_set():
     return common.load_mnist(train_count=0)
 
 
-@pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_the_images_that_light_a_unit_agree_with_python(visit, test_set, name):
+def test_the_images_that_light_a_unit_agree_with_python(visit, test_set, shipped):
+    name = shipped
     assert (OUTPUTS / f"{name}.js").stat().st_size < 5_000_000
     model, _ = common.load_pretrained(name)
     code = common.encode_all(model, test_set.test_images)
@@ -488,7 +550,8 @@ def test_all_units_and_their_orders(visit):
         page.select_option("#order", order)
         columns = page.evaluate("Math.floor(document.querySelector('#all').clientWidth / 30)")
         found = []
-        for index in (0, 1, 2, 3, 40, 100, 200):
+        places = [0, 1, 2, columns + 1, 3 * columns, 6 * columns + 2]
+        for index in places:
             page.locator("#all").focus()
             page.keyboard.press("Home")
             for _ in range(index // columns):
@@ -497,7 +560,7 @@ def test_all_units_and_their_orders(visit):
                 page.keyboard.press("ArrowRight")
             look(page)
             found.append(page.evaluate("explorer.state.unit"))
-        assert torch.allclose(key[found], key.sort().values[[0, 1, 2, 3, 40, 100, 200]], atol=1e-3), order
+        assert torch.allclose(key[found], key.sort().values[places], atol=1e-3), order
         if order == "likeness":
             assert found[0] == 14 and "likeness to unit 14" in page.inner_text("#order")
         page.evaluate("location.replace('#sparse_kl/14')")
@@ -532,7 +595,7 @@ def test_a_click_among_all_units(visit):
 
 
 def test_the_chosen_unit_is_brought_into_sight(visit):
-    page = visit("sparse_ksparse_k25", viewport={"width": 800, "height": 800}, color_scheme="light")
+    page = visit("sparse_ksparse_k25", viewport=(800, 800), fresh=True)
     look(page)
     rarest = page.evaluate("explorer.model.frequency.indexOf(Math.min(...explorer.model.frequency))")
     page.evaluate("unit => { location.hash = `#sparse_ksparse_k25/${unit}`; }", rarest)
@@ -546,7 +609,7 @@ def test_the_chosen_unit_is_brought_into_sight(visit):
             const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
             let count = 0;
             for (let i = 0; i < data.length; i += 4) {
-                if (data[i] === 178 && data[i + 1] === 59 && data[i + 2] === 6) count++;
+                if ([178, 59, 6].every((part, channel) => Math.abs(data[i + channel] - part) <= 8)) count++;
             }
             return count;
         }"""
@@ -564,13 +627,13 @@ def test_focus_is_not_lost_when_a_button_is_done(visit):
 
 
 def test_the_address_carries_the_unit(visit):
-    page = visit("sparse_l1/359")
+    page = visit("sparse_l1/359", fresh=True)
     look(page)
     assert page.inner_text("#unit-title") == "Unit 359" and page.input_value("#models") == "sparse_l1"
     tile(page, 2).click()
     unit = look(page)["ranked"][2]
     assert page.url.endswith(f"#sparse_l1/{unit}")
-    again = visit(page.url.partition("#")[2])
+    again = visit(page.url.partition("#")[2], fresh=True)
     look(again)
     assert again.inner_text("#unit-title") == f"Unit {unit}"
     press_digit(page, 9)  # the chosen unit stays, and one sees what it does on another image
@@ -622,7 +685,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
 
 
 def test_by_keyboard_alone(visit):
-    page = visit()
+    page = visit(fresh=True)
     look(page)
     reached, seen_outline = set(), True
     for _ in range(60):
@@ -665,7 +728,7 @@ def test_by_keyboard_alone(visit):
 
 
 def test_the_pad_by_keyboard(visit):
-    page = visit()
+    page = visit(fresh=True)
     page.locator("#clear").focus()
     page.keyboard.press("Shift+Tab")
     assert page.evaluate("document.activeElement.id") == "pad" and page.is_visible("#brush")
@@ -687,7 +750,7 @@ def test_the_pad_by_keyboard(visit):
 
 def test_a_brush_that_was_down_is_lifted(visit):
     """By undo, and by a digit; and a key that is held does not switch."""
-    page = visit()
+    page = visit(fresh=True)
     page.locator("#pad").focus()
     page.keyboard.press(" ")
     page.keyboard.press("Control+z")
@@ -741,7 +804,7 @@ def test_an_empty_pad_shows_nothing(visit):
 
 @pytest.mark.parametrize("width", [360, 400])
 def test_one_sees_the_answer_while_drawing_on_a_phone(visit, width):
-    page = visit(has_touch=True, viewport={"width": width, "height": 640})
+    page = visit(has_touch=True, viewport=(width, 640))
     look(page)
     page.locator("#pad").evaluate("pad => pad.scrollIntoView({block: 'center'})")
     for canvas in ("#pad", "#input", "#image"):
@@ -767,7 +830,7 @@ def test_printed_from_a_dark_screen(visit):
     assert sum(page.evaluate(pixel)[:3]) < 150
     page.emulate_media(media="print")
     page.evaluate(SETTLED)
-    assert sum(page.evaluate(pixel)[:3]) == 3 * 255
+    assert sum(page.evaluate(pixel)[:3]) >= 3 * 250
     assert [pair for pair in page.evaluate(CONTRASTS) if pair[1] < 4.5] == []
     page.emulate_media(media="screen")
     page.evaluate(SETTLED)
@@ -776,7 +839,7 @@ def test_printed_from_a_dark_screen(visit):
 
 def test_two_names_are_the_windows(visit, tmp_path):
     names = "() => Object.getOwnPropertyNames(window)"
-    page = visit()
+    page = visit(fresh=True)
     assert page.evaluate("typeof history.back") == "function"
     own = set(page.evaluate(names))
     (tmp_path / "empty.html").touch()
@@ -785,7 +848,7 @@ def test_two_names_are_the_windows(visit, tmp_path):
 
 
 def test_what_is_read_aloud(visit):
-    page = visit()
+    page = visit(fresh=True)
     page.wait_for_function("/^Error 0\\.\\d+, 25 units active, all 25 kept\\.$/.test(spoken.textContent)")
     assert page.get_attribute("#spoken", "aria-live") == "polite"
     nameless = page.evaluate(
@@ -800,7 +863,7 @@ def test_what_is_read_aloud(visit):
 @pytest.mark.parametrize("width", [360, 800, 1400])
 @pytest.mark.parametrize("name", ["sparse_kl", "sparse_ksparse_k100"])
 def test_nothing_sticks_out(visit, name, width):
-    page = visit(name, viewport={"width": width, "height": 800})
+    page = visit(name, viewport=(width, 800))
     look(page)
     slide(page, "#kept", 20)
     switch(page)
@@ -838,17 +901,16 @@ CONTRASTS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read(visit, folder, scheme):
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
-    page = visit("sparse_l1", folder, missing=["sparse_kl.js"], color_scheme=scheme)
-    switch(page)
-    look(page)
-    pairs = page.evaluate(CONTRASTS)
-    page.select_option("#models", "sparse_kl")
-    page.wait_for_function("message.textContent")
-    pairs += page.evaluate(CONTRASTS)
-    assert len(pairs) > 60 and [pair for pair in pairs if pair[1] < 4.5] == []
+def test_text_can_be_read(visit):
+    for scheme in ("light", "dark"):
+        page = visit("sparse_l1", color_scheme=scheme)
+        switch(page)
+        look(page)
+        pairs = page.evaluate(CONTRASTS)
+        go(page, "sparse_l1/512")
+        page.wait_for_function("message.textContent")
+        pairs += page.evaluate(CONTRASTS)
+        assert len(pairs) > 60 and [pair for pair in pairs if pair[1] < 4.5] == [], scheme
 
 
 def test_the_colours_follow_the_scheme(visit):
@@ -946,47 +1008,62 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_file(visit, folder, damage):
+def test_a_damaged_file(visit, folder):
     content = json.loads((OUTPUTS / "sparse_l1.js").read_text().strip()[len("explore(") : -len(");")])
-    (folder / "sparse_l1.js").write_text(DAMAGED[damage](content))
     shutil.copy(OUTPUTS / "sparse_kl.js", folder)
-    page = visit("sparse_l1", folder)
-    message = page.inner_text("#message")
-    assert message.startswith("sparse_l1.js is damaged: ") and message.endswith(". To write it: python sparse_l1.py")
-    assert "\n" not in message and not page.evaluate("explorer.model")
-    page.select_option("#models", "sparse_kl")
-    page.wait_for_function("explorer.view")
-    assert not page.is_visible("#message")
+    page = visit("sparse_kl", folder)
+    for damage, spoilt in DAMAGED.items():
+        (folder / "sparse_l1.js").write_text(spoilt(content))
+        go(page, "sparse_l1")
+        page.wait_for_function("message.textContent")
+        message = page.inner_text("#message")
+        assert message.startswith("sparse_l1.js is damaged: "), damage
+        assert message.endswith(". To write it: python sparse_l1.py") and "\n" not in message, damage
+        assert not page.evaluate("explorer.model"), damage
+        page.select_option("#models", "sparse_kl")
+        page.wait_for_function("explorer.view")
+        assert not page.is_visible("#message")
 
 
 def test_a_wrong_k(visit, folder):
     content = json.loads((OUTPUTS / "sparse_ksparse_k5.js").read_text().strip()[len("explore(") : -len(");")])
+    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    page = visit("sparse_l1", folder)
     for k in (None, 0, 1001, 2.5):
         (folder / "sparse_ksparse_k5.js").write_text(spoil(content, k=k))
-        assert "its k is wrong" in visit("sparse_ksparse_k5", folder).inner_text("#message")
+        go(page, "sparse_ksparse_k5")
+        page.wait_for_function("message.textContent")
+        assert "its k is wrong" in page.inner_text("#message"), k
+        go(page, "sparse_l1")
+        page.wait_for_function("explorer.view")
 
 
-@pytest.mark.parametrize("name", ["my own sparse_l1 ü 0.001", "2026-11-25T10:00", "cost_$5 #3 100%25", "<i>'\"&?"])
-def test_a_model_of_ones_own(visit, folder, name):
-    (folder / f"{name}.js").write_text(
-        (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', json.dumps(name), 1)
-    )
-    page = visit(quote(name), folder)
-    assert page.input_value("#models") == name and page.locator("#models option").count() == len(NAMES) + 1
-    assert look(page)["active"] > 0
+def test_a_model_of_ones_own(visit, folder):
+    names = ["my own sparse_l1 ü 0.001", "2026-11-25T10:00", "cost_$5 #3 100%25", "<i>'\"&?"]
+    for name in names:
+        (folder / f"{name}.js").write_text(
+            (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', json.dumps(name), 1)
+        )
+    page = visit(quote(names[0]), folder)
+    for number, name in enumerate(names, start=1):
+        go(page, quote(name))
+        page.wait_for_function("name => explorer.model?.name === name", arg=name)
+        assert page.input_value("#models") == name and page.locator("#models option").count() == len(NAMES) + number
+        assert look(page)["active"] > 0
 
 
-@pytest.mark.parametrize("name", ["../sparse_l1", "<b>x</b>", "https://example.org/x"])
-def test_an_address_that_names_no_model(visit, name):
-    page = visit(name)
-    assert page.inner_text("#message").startswith("This address names no model")
-    page.select_option("#models", "sparse_l1")
-    page.wait_for_function("explorer.view")
+def test_an_address_that_names_no_model(visit):
+    page = visit("../sparse_l1", fresh=True)
+    for address in ("../sparse_l1", "<b>x</b>", "https://example.org/x"):
+        go(page, address)
+        page.wait_for_function("message.textContent")
+        assert page.inner_text("#message").startswith("This address names no model")
+        page.select_option("#models", "sparse_l1")
+        page.wait_for_function("explorer.view")
 
 
 def test_the_chooser_lists_the_shipped_models(visit):
-    page = visit()
+    page = visit(fresh=True)
     assert page.locator("#models option").evaluate_all("options => options.map(option => option.value)") == list(NAMES)
     assert page.input_value("#models") == "sparse_ksparse_k25"
     page.select_option("#models", "sparse_ksparse_k5")
@@ -1053,4 +1130,6 @@ def test_without_labels(visit, own_models):
     page = visit(name, folder=folder)
     press_digit(page, 9)
     assert torch.tensor(look(page)["input"]).equal(digits[9])
-    assert page.is_hidden("#bars") and page.locator("#order option:disabled").get_attribute("value") == "digit"
+    assert page.is_hidden("#bars") and page.inner_text("#bars-note") == "The test images have no labels."
+    assert page.locator("#order option:disabled").get_attribute("value") == "digit"
+    assert "test image 9" in page.inner_text("#input-note")

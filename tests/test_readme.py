@@ -38,15 +38,15 @@ def agrees(printed, measured):
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
-def shipped(request, data):
-    model, info = common.load_pretrained(request.param)
-    return model, info, common.evaluate(model, data.test_images, data.test_labels), data
+def shipped(request, report_of, data):
+    """(model, Info, Report, {n: MSE from n units}) of each shipped model in turn."""
+    model, info, report = report_of(request.param)
+    return model, info, report, dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
 
 
 def test_results(shipped):
-    model, info, report, data = shipped
+    model, info, report, curve = shipped
     cells = row(README, "## Results, and what they mean", ROWS[info.name])
-    curve = dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
     losses, loss_name = cells["train / test loss"].removesuffix(")").split(" (")
     train, test = losses.split(" / ")
     assert agrees(train, info.history.train_loss[-1]) and agrees(test, report.loss) and loss_name == model.loss_name
@@ -55,12 +55,13 @@ def test_results(shipped):
         assert agrees(cells[f"MSE from {n} units"], report.kept[n])
         assert curve.get(n, report.mse) == pytest.approx(report.kept[n], rel=1e-4)
     assert agrees(cells["locality"], report.locality)
-    assert (int(cells["dead"]), int(cells["idle"])) == (report.dead, report.idle)
+    assert int(cells["dead"]) == report.dead
+    assert abs(int(cells["idle"]) - report.idle) <= 1  # one may lie at the threshold
 
 
-def test_the_history_ends_with_the_reports_loss(shipped):
+def test_the_history_ends_with_the_reports_loss(shipped, data):
     """One figure under one name: computed in the same precision they are the same."""
-    model, info, report, data = shipped
+    model, info, report, _ = shipped
     precision, last = info.config["precision"], info.history.test_loss[-1]
     assert common.mean_loss(model, data.test_images, precision) == pytest.approx(last, rel=2e-3)
     assert common.mean_loss(model, data.test_images) == pytest.approx(report.loss, rel=1e-5)
@@ -69,8 +70,7 @@ def test_the_history_ends_with_the_reports_loss(shipped):
 
 def test_the_code_is_sparse_in_truth(shipped):
     """What this project promises of a shipped model, whatever the README says."""
-    model, info, report, data = shipped
-    curve = dict(sparsity.kept_curve(model, data.test_images, (25, 50)))
+    model, info, report, curve = shipped
     assert report.dead == 0 and report.idle <= 0.01 * info.config["hidden"]
     if info.name == "sparse_l1":
         assert report.loss <= 0.0671 and info.history.train_loss[-1] < 0.0809 and report.active <= 113
@@ -90,9 +90,8 @@ def test_shipped_models_are_what_the_scripts_train(shipped):
 
 
 @pytest.mark.parametrize("name", ["sparse_l1", "sparse_kl", "sparse_ksparse_k25"])
-def test_what_a_script_says_it_attains(name, data):
-    model, _ = common.load_pretrained(name)
-    report = common.evaluate(model, data.test_images, data.test_labels)
+def test_what_a_script_says_it_attains(name, report_of):
+    model, _, report = report_of(name)
     text = " ".join(sys.modules[type(model).__module__].__doc__.split())
     found = re.search(
         r"two cores\): test (?:BCE|MSE) ([\d.]+)(?: \(uncut ([\d.]+)\))?(?:, MSE ([\d.]+) from 25 units an image)?, "
@@ -106,9 +105,8 @@ def test_what_a_script_says_it_attains(name, data):
     assert row(STUDIES, "## Is the code useful?", ROWS[name])["test error"] == f"{error} %"
 
 
-def test_more_units_reconstruct_better(data):
-    models = [common.load_pretrained(f"sparse_ksparse_k{k}")[0] for k in (5, 10, 25, 50, 100)]
-    errors = [common.evaluate(model, data.test_images, data.test_labels).mse for model in models]
+def test_more_units_reconstruct_better(report_of):
+    errors = [report_of(f"sparse_ksparse_k{k}")[2].mse for k in (5, 10, 25, 50, 100)]
     assert errors == sorted(errors, reverse=True)
 
 
@@ -127,47 +125,45 @@ def test_floor(data):
     assert f"{common.pixel_entropy(data.test_images):.5f}" in README
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_probe_of_the_best_model(data):
     """The one figure of the probe that is quick enough to fit again here: k = 25, with the choices that were made."""
     cells = row(STUDIES, "## Is the code useful?", ROWS["sparse_ksparse_k25"])
     model, _ = common.load_pretrained("sparse_ksparse_k25")
     encoder = probe.encoders_of(model)[probe.TIMES_K.index(int(cells["units kept, times k"]))]
-    result = probe.probe([encoder], data, (float(cells["L2"]),))
-    assert abs(result.error - float(cells["test error"].rstrip(" %"))) <= 0.05
+    error = probe.test_error(encoder, data, float(cells["L2"]))
+    assert abs(error - float(cells["test error"].rstrip(" %"))) <= 0.05
 
 
-def test_results_beside_theirs(data):
+def test_results_beside_theirs(data, report_of):
     """Ours, on the same images as theirs."""
     heading, first = "## What is faithful, and what is not", (data.test_images[:1200], data.test_labels[:1200])
     thousand = (data.test_images[:1000], data.test_labels[:1000])
     rows = {
-        "published training loss": lambda model, info, report: info.history.train_loss[-1],
+        "published train loss": lambda model, info, report: info.history.train_loss[-1],
         "test BCE, first 1,200 images (published 0.07757 and 0.0771)": lambda model, *_: (
             common.evaluate(model, *first).loss
         ),
         "test BCE, all 10,000": lambda model, info, report: report.loss,
         "test MSE, all 10,000": lambda model, info, report: report.mse,
         "MSE from 25 units, first 1,000 images": lambda model, *_: common.evaluate(model, *thousand).kept[25],
-        "units that are on, on an image": lambda model, info, report: report.active,
+        "active units": lambda model, info, report: report.active,
     }
     for name in ("sparse_l1", "sparse_kl"):
-        model, info = common.load_pretrained(name)
-        report = common.evaluate(model, data.test_images, data.test_labels)
+        model, info, report = report_of(name)
         for first_cell, measure in rows.items():
             cells = row(README, heading, first_cell)
             assert agrees(cells[f"{ROWS[name]}, here"], measure(model, info, report)), first_cell
     for k in (5, 10, 25):
-        model, _ = common.load_pretrained(f"sparse_ksparse_k{k}")
-        report = common.evaluate(model, data.test_images, data.test_labels)
+        _, _, report = report_of(f"sparse_ksparse_k{k}")
         assert agrees(row(README, heading, "here, no unit dead")[f"k = {k}"], report.mse) and report.dead == 0
 
 
-def test_the_first_screen(data):
+def test_the_first_screen(report_of):
     for name in ("sparse_l1", "sparse_kl", "sparse_ksparse_k25"):
-        model, info = common.load_pretrained(name)
-        report = common.evaluate(model, data.test_images, data.test_labels)
+        _, info, report = report_of(name)
         cells = row(README, "## See it", ROWS[name])
-        assert agrees(cells["mean squared error"], report.mse) and int(cells["dead units"]) == report.dead
+        assert agrees(cells["test MSE"], report.mse) and int(cells["dead units"]) == report.dead
         active, units = cells["active units"].split(" of ")
         assert agrees(active, report.active) and int(units) == info.config["hidden"]
 

@@ -129,8 +129,8 @@ def figures(original, images, k=None):
     result["MSE of all"] = f"{F.mse_loss(reconstruction, images).item():.5f}"
     if original.method == "sparse_ksparse":
         result["uncut MSE of all"] = f"{F.mse_loss(output, images).item():.5f}"
-    result["units on for no image"] = f"{(~is_on.any(dim=0)).sum().item()} of {is_on.shape[1]}"
-    result["units on, on an image"] = f"{is_on.sum(dim=1).float().mean().item():.1f}"
+    result["dead units"] = f"{(~is_on.any(dim=0)).sum().item()} of {is_on.shape[1]}"
+    result["active units"] = f"{is_on.sum(dim=1).float().mean().item():.1f}"
     return result
 
 

@@ -51,10 +51,15 @@ def probe(encoders, data, l2_grid=L2):
             weights = logistic_regression(code[:fitted], labels[:fitted], l2, weights)
             results.append((error_percent(weights, code[fitted:], labels[fitted:]), choice, l2))
     validation_error, choice, l2 = min(results)
-    code, scale = scaled(encoders[choice], data.train_images)
-    weights = logistic_regression(code, labels, l2)
-    test_code, _ = scaled(encoders[choice], data.test_images, scale)
-    return Probe(error_percent(weights, test_code, data.test_labels), validation_error, choice, l2)
+    return Probe(test_error(encoders[choice], data, l2), validation_error, choice, l2)
+
+
+def test_error(encode, data, l2):
+    """Percent of the test images that the classifier misjudges when it is fitted to all training images."""
+    code, scale = scaled(encode, data.train_images)
+    weights = logistic_regression(code, data.train_labels, l2)
+    test_code, _ = scaled(encode, data.test_images, scale)
+    return error_percent(weights, test_code, data.test_labels)
 
 
 @torch.no_grad()

@@ -112,7 +112,7 @@ def plot(shipped, plain, theirs, pca):
         axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls=":", label=label)
     axes.set(xscale="log", yscale="log", xlabel="units kept on each image", ylabel="test MSE per pixel")
     axes.set_ylim(bottom=8e-4)  # PCA goes on, with ever more numbers
-    axes.set_title("How few units carry the picture (down and to the left is better)", size=11, loc="left")
+    axes.set_title("The error with ever fewer units (down and to the left is better)", size=11, loc="left")
     ticks = [1, 2, 5, 10, 25, 50, 100, 200, 512]
     axes.set_xticks(ticks, map(str, ticks))
     axes.minorticks_off()
