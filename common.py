@@ -900,14 +900,17 @@ def save_checkpoint(model, path):
         "history": model.history._asdict(),
         "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
         "made_by": {
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "device": model.mean_image.device.type,
             "threads": torch.get_num_threads(),
         },
     }
-    model_from(content, type(model))
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    try:
+        model_from(read_untrusted(buffer.getbuffer()), type(model))
+    except Exception as error:  # what it would be when it is loaded
+        raise UserError(f"this model cannot be saved, since it could not be loaded ({first_line(error)})") from error
     write_file(full_path(path), buffer.getbuffer(), "--checkpoint")
 
 
@@ -948,10 +951,12 @@ def load_checkpoint(path, cls=None):
     exists = os.path.isfile(path)  # and not path.is_file(), which raises when a name is too long
     require(exists, f"there are no weights at {short_path(path)}: check the name, or make them with --train")
     with damage_reported(path):
-        content = read_untrusted(path)
+        size = path.stat().st_size
+        require(size <= MAX_CHECKPOINT_BYTES, f"it is {size:,} bytes long")
+        content = read_untrusted(path.read_bytes())
         require(isinstance(content, dict) and content, "there are no weights in it")
     require_ours(path, content)
-    cls = cls or find_method(path, content["method"])
+    cls = cls or find_method(content["method"])
     found = content["method"]
     require(cls.method == found, f"{short_path(path)} holds weights of {found!r:.40}, not of {cls.method}")
     with damage_reported(path):
@@ -977,14 +982,12 @@ def require_ours(path, content):
         require("decoder_bias" not in weights, "it is of an earlier version of this program")
 
 
-def find_method(path, method):
-    """The class of a method, which is in the script of the same name beside this file. `path` is of the weights that
-    name it."""
-    is_there = method.startswith("sparse_") and method.isidentifier() and (ROOT / f"{method}.py").is_file()
-    require(is_there, f"{short_path(path)} holds weights of {method!r:.40}, and there is no script of that name")
-    module = importlib.import_module(method)
-    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Autoencoder)]
-    return next(cls for cls in classes if cls.method == method)
+def find_method(name):
+    """The class of a method, which is in the script of the same name beside this file."""
+    is_there = name.startswith("sparse_") and name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file()
+    require(is_there, f"there is no script {name:.40}.py of a method beside common.py")
+    classes = [value for value in vars(importlib.import_module(name)).values() if isinstance(value, type)]
+    return next(cls for cls in classes if issubclass(cls, Autoencoder) and cls.method == name)
 
 
 def require_no_folder(path):
@@ -1007,19 +1010,15 @@ def damage_reported(path):
         ) from error
 
 
-def read_untrusted(path):
-    """The content of a checkpoint. Nothing in it is executed, nothing unpacked that is larger than the file (torch
-    would unpack a bomb), and its checksums are verified (torch does not look)."""
-    size = path.stat().st_size
-    require(size <= MAX_CHECKPOINT_BYTES, f"it is {size:,} bytes long")
-    file = io.BytesIO(path.read_bytes())
-    with zipfile.ZipFile(file) as archive:
+def read_untrusted(data):
+    """The content of a checkpoint, given as bytes. Nothing in it is executed, nothing unpacked that is larger than the
+    file (torch would unpack a bomb), and its checksums are verified (torch does not look)."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
         unpacked = sum(entry.file_size for entry in archive.infolist())
-        require(stored and unpacked <= size, "it claims to hold more than it does")
+        require(stored and unpacked <= len(data), "it claims to hold more than it does")
         require(archive.testzip() is None, "its contents do not match their checksums")
-    file.seek(0)
-    return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def load_pretrained(name):

@@ -28,7 +28,7 @@ settings.load_profile("quiet")
 
 
 class Method(NamedTuple):
-    """One of the three, and small models of it."""
+    """One that is found, and small models of it."""
 
     name: str
 
@@ -38,26 +38,20 @@ class Method(NamedTuple):
 
     @property
     def defaults(self):
-        return common.default_config(self.cls, self.parser())
+        return {key: declared.default for key, declared in self.cls.hyperparameters.items()}
 
-    def parser(self):
-        return methods.PARSERS[self.name]()
-
-    def config(self, **changes):
-        """Hyperparameters of a model that trains in a moment."""
+    def build(self, **changes):
+        """A model that trains in a moment."""
         small = dict(hidden=64, epochs=2, batch_size=100, precision="float32")
         if self.name == "sparse_ksparse":
             small["k"] = 5
-        return methods.config_of(self.name, **{**small, **changes})
-
-    def build(self, **changes):
-        return common.build(self.cls, self.config(**changes))
+        return self.cls(**{**small, **changes})
 
     def train(self, data, **changes):
-        """(model, Info), trained."""
-        config = self.config(**changes)
-        model, history = methods.train(self.cls, config, data)
-        return model, common.Info(common.model_name(self.cls, self.defaults, config), config, history)
+        """The same, trained, with frozen weights."""
+        model = self.build(**changes)
+        common.train(model, data)
+        return model.requires_grad_(False)
 
 
 class Ended(NamedTuple):
@@ -136,7 +130,8 @@ def data():
 @pytest.fixture(scope="session")
 def small(data):
     """The first 600 training and 199 test images: an odd number has one median."""
-    return common.Data(data.train_images[:600], data.train_labels[:600], data.test_images[:199], data.test_labels[:199])
+    parts = data.train_images[:600], data.train_labels[:600], data.test_images[:199], data.test_labels[:199]
+    return common.Data(*parts, name="MNIST")
 
 
 @pytest.fixture(scope="session", params=METHODS)
@@ -147,13 +142,13 @@ def method(request):
 
 @pytest.fixture(scope="session")
 def trained(method, small):
-    """(model, Info) of each method in turn."""
+    """A model of each method in turn."""
     return method.train(small)
 
 
 @pytest.fixture(scope="session")
 def tiny(small):
-    """(model, Info) of each method, by its name, with four units."""
+    """A model of each method, by its name, with four units."""
     shape = dict(hidden=4, epochs=1, batch_size=600)
     return {
         "sparse_l1": METHODS["sparse_l1"].train(small, **shape),
@@ -164,12 +159,12 @@ def tiny(small):
 
 @pytest.fixture(scope="session")
 def report_of(data):
-    """report_of(name): (model, Info, Report on all test images) of a shipped model, once in a session."""
+    """report_of(name): (model, Report on all test images) of a shipped model, once in a session."""
 
     @functools.cache
     def report_of(name):
-        model, info = common.load_pretrained(name)
-        return model, info, common.evaluate(model, data.test_images, data.test_labels)
+        model = common.load_pretrained(name)
+        return model, common.evaluate(model, data.test_images, data.test_labels)
 
     return report_of
 
@@ -188,7 +183,7 @@ def call(monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
         capfd.readouterr()
         try:
-            common.main(METHODS[script].cls, METHODS[script].parser())
+            common.main(METHODS[script].cls)
             status = 0
         except SystemExit as end:
             status = end.code
@@ -201,8 +196,8 @@ def call(monkeypatch, capfd):
 @pytest.fixture
 def room(tiny, tmp_path):
     """A folder with weights in it: l1.pt, kl.pt and ksparse.pt."""
-    for name, (model, info) in tiny.items():
-        common.save_checkpoint(tmp_path / f"{name.removeprefix('sparse_')}.pt", model, info)
+    for name, model in tiny.items():
+        common.save_checkpoint(model, tmp_path / f"{name.removeprefix('sparse_')}.pt")
     return tmp_path
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, and nothing else is believed."""
 
+import copy
 import os
 import pickle
 import random
@@ -15,7 +16,7 @@ import common
 
 
 def load(path):
-    return common.load_checkpoint(path, *CLASSES)
+    return common.load_checkpoint(path)
 
 
 @pytest.fixture
@@ -45,43 +46,44 @@ def same(one, other):
 
 
 def test_round_trip(trained, tmp_path, small):
-    model, info = trained
-    path = tmp_path / f"{info.name}.pt"
-    common.save_checkpoint(path, model, info)
-    loaded, again = load(path)
-    assert again == info and same(model, loaded)
+    model = trained
+    path = tmp_path / f"{model.name}.pt"
+    common.save_checkpoint(model, path)
+    loaded = load(path)
+    assert (loaded.config, loaded.history, loaded.name) == (model.config, model.history, model.name)
+    assert same(model, loaded)
     images = common.to_float(small.test_images)
     assert all(map(torch.equal, model(images), loaded(images)))
     content = path.read_bytes()
-    common.save_checkpoint(path, loaded, again)
+    common.save_checkpoint(loaded, path)
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_loaded_is_ready_to_use(path, small):
-    model, _ = load(path)
+    model = load(path)
     reconstruction, code = model(common.to_float(small.test_images))
     assert not model.training and reconstruction.numpy().shape == (199, 784) and code.numpy().shape == (199, 4)
     assert model.dictionary.numpy().shape == (4, 784)
 
 
-def test_load_pretrained_takes_a_name_with_or_without_pt_or_a_path(path, monkeypatch):
+def test_load_pretrained_takes_a_path_that_ends_in_pt_or_a_name(path, monkeypatch):
+    """And never one for the other, whatever lies in the working directory."""
     folder = path.parent / "checkpoints"
     folder.mkdir()
     shutil.copy(path, folder / "sparse_l1_l1-weight0.001.pt")
     monkeypatch.setattr(common, "ROOT", path.parent)
     monkeypatch.chdir(path.parent)
-    for name in ("sparse_l1_l1-weight0.001", "sparse_l1_l1-weight0.001.pt"):
-        assert common.load_pretrained(name)[1].name == "sparse_l1_l1-weight0.001"
-    for name in (path, str(path), "l1.pt"):
-        assert common.load_pretrained(name)[1].name == "l1"
-    for name in ("nothing", "nothing.pt"):
-        with pytest.raises(common.UserError, match=r"there are no weights at checkpoints/nothing\.pt"):
+    assert common.load_pretrained("sparse_l1_l1-weight0.001").name == "sparse_l1_l1-weight0.001"
+    for name in (path, str(path), "l1.pt", "./l1.pt"):
+        assert common.load_pretrained(name).name == "l1"
+    for name, place in (("l1", "checkpoints/l1.pt"), ("sparse_l1_l1-weight0.001.pt", "sparse_l1_l1-weight0.001.pt")):
+        with pytest.raises(common.UserError, match=f"there are no weights at {place}"):
             common.load_pretrained(name)
 
 
 def test_shipped_models_load_by_name():
     for name in ("sparse_l1", "sparse_kl", "sparse_ksparse_k25"):
-        assert common.load_pretrained(name)[1].name == name
+        assert common.load_pretrained(name).name == name
 
 
 def test_missing(tmp_path):
@@ -123,13 +125,13 @@ def test_of_another_method(room):
     for cls in CLASSES:
         for other in CLASSES:
             if other is not cls:
-                path = room / f"{cls.name.removeprefix('sparse_')}.pt"
-                with pytest.raises(common.UserError, match=f"holds weights of '{cls.name}', not of {other.name}"):
+                path = room / f"{cls.method.removeprefix('sparse_')}.pt"
+                with pytest.raises(common.UserError, match=f"holds weights of '{cls.method}', not of {other.method}"):
                     common.load_checkpoint(path, other)
 
 
 def test_a_plain_state_dict_is_told_as_such(path):
-    torch.save(load(path)[0].state_dict(), path)
+    torch.save(load(path).state_dict(), path)
     refused(path, r"is a plain state_dict, weights without their hyperparameters: .*load_state_dict")
 
 
@@ -142,9 +144,74 @@ def test_weights_of_an_earlier_version_are_told_as_such(path):
 def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
     whole = dict(epochs=np.int64(1), batch_size=np.int64(300), seed=np.int64(1), hidden=np.int32(4))
     config = dict(l1_weight=np.float64(1e-3), lr=np.float32(1e-3), **whole)
-    model, info = METHODS["sparse_l1"].train(small, **config)
-    common.save_checkpoint(tmp_path / "numpy.pt", model, info)
-    assert load(tmp_path / "numpy.pt")[1].config == info.config
+    model = METHODS["sparse_l1"].train(small, **config)
+    common.save_checkpoint(model, tmp_path / "numpy.pt")
+    assert load(tmp_path / "numpy.pt").config == model.config
+
+
+def in_the_first_format(content):
+    """As files were that knew no more of a model than this."""
+    del content["format"], content["made_by"]
+    for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset"):
+        del content["config"][key]
+
+
+def test_a_file_of_the_first_format_has_what_was_no_hyperparameter_then(path):
+    expected = load(path).config
+    rewrite(path, in_the_first_format)
+    assert load(path).config == expected
+
+
+def test_other_defaults_are_not_those_of_the_first_format(path, monkeypatch):
+    """A script whose rate of the encoder is changed does not take old weights for its own."""
+    rewrite(path, in_the_first_format)
+    cls = METHODS["sparse_l1"].cls
+    slower = cls.hyperparameters | {"encoder_speed": cls.hyperparameters["encoder_speed"]._replace(default=1.0)}
+    monkeypatch.setattr(cls, "hyperparameters", slower)
+    assert load(path).config["encoder_speed"] == 14 and cls().config["encoder_speed"] == 1
+
+
+def test_a_file_says_what_made_it(path):
+    content = torch.load(path, weights_only=True)
+    assert content["config"]["dataset"] == "MNIST" and content["made_by"]["torch"] == torch.__version__
+
+
+def test_a_newer_file_is_told_as_such(path):
+    rewrite(path, lambda content: content.update(format=3))
+    refused(path, "was written by a newer version of this program: update it")
+
+
+def spoil(model, key, value):
+    model.config[key] = value
+
+
+UNSAVABLE = {
+    "a key too many": lambda model: spoil(model, "momentum", 0.9),
+    "a key too few": lambda model: model.config.pop("seed"),
+    "another hidden": lambda model: spoil(model, "hidden", 5),
+    "other epochs": lambda model: spoil(model, "epochs", 3),
+    "a value out of its range": lambda model: spoil(model, "lr", -1.0),
+    "names of a compiled model": lambda model: model.add_module("encoder", torch.compile(model.encoder)),
+    "weights that are not finite": lambda model: model.decoder.bias.fill_(float("nan")),
+    "no history": lambda model: setattr(model, "history", None),
+}
+
+
+@pytest.mark.parametrize("fault", UNSAVABLE)
+def test_what_cannot_be_loaded_cannot_be_saved(tiny, tmp_path, fault):
+    model = copy.deepcopy(tiny["sparse_l1"])
+    UNSAVABLE[fault](model)
+    with pytest.raises(common.UserError) as error:
+        common.save_checkpoint(model, tmp_path / "x.pt")
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_what_is_changed_after_the_training_is_not_saved(tiny, tmp_path):
+    """k may be another for a while, to encode with more units: the file says what the model was trained with."""
+    model = copy.deepcopy(tiny["sparse_ksparse"])
+    model.k = 4
+    common.save_checkpoint(model, tmp_path / "x.pt")
+    assert load(tmp_path / "x.pt").k == 2
 
 
 FAULTS = {
@@ -229,7 +296,7 @@ def test_too_long(tmp_path):
 def test_a_flipped_bit_in_a_weight(path):
     """It would be a good weight, but not the one that was saved."""
     content = bytearray(path.read_bytes())
-    weight = load(path)[0].dictionary[1, 300].numpy().tobytes()
+    weight = load(path).dictionary[1, 300].numpy().tobytes()
     content[content.index(weight)] ^= 1
     path.write_bytes(content)
     refused(path, "checksum")
@@ -259,15 +326,15 @@ def mutations(content, count, seed):
 
 def test_fuzz(tiny, room):
     """Every mutant either loads the very same model or ends in the one clear error."""
-    model, info = tiny["sparse_ksparse"]
+    model = tiny["sparse_ksparse"]
     path, loaded = room / "ksparse.pt", 0
     for number, mutant in enumerate(mutations(path.read_bytes(), 800, seed=1)):
         path.write_bytes(mutant)
         try:
-            again, its_info = load(path)
+            again = load(path)
         except common.UserError as error:
             assert str(error).isprintable() and str(path) in str(error), number
             continue
         loaded += 1
-        assert its_info == info._replace(name="ksparse") and same(model, again), number
+        assert (again.config, again.history) == (model.config, model.history) and same(model, again), number
     assert loaded < 400  # most mutations do damage

@@ -81,9 +81,7 @@ def option(key):
 def names(line):
     """The names of the models that a command asks for."""
     script, *words = line.split()
-    method = METHODS[script]
-    _, requests = common.parse_arguments(method.cls, method.parser(), words)
-    return [common.model_name(method.cls, method.defaults, given) for given in requests]
+    return [model.name for model in common.parse_arguments(METHODS[script].cls, words)[1]]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +104,7 @@ def test_names(line, expected):
 
 
 def test_options_that_equal_their_defaults_are_not_in_the_name(method):
-    given = {key: value for key, value in method.defaults.items() if key != "precision"}  # that is the machine's
-    line = " ".join(f"{option(key)} {value}" for key, value in given.items())
+    line = " ".join(f"{option(key)} {value}" for key, value in method.defaults.items())
     assert names(f"{method.name} {line}") == names(method.name)
 
 
@@ -128,7 +125,7 @@ SOME = st.fixed_dictionaries(
 def test_two_models_have_two_names(one, other):
     cls, defaults = METHODS["sparse_ksparse"].cls, METHODS["sparse_ksparse"].defaults
     same = {**defaults, **one} == {**defaults, **other}
-    assert (common.model_name(cls, defaults, one) == common.model_name(cls, defaults, other)) == same
+    assert (common.model_name(cls, {**defaults, **one}) == common.model_name(cls, {**defaults, **other})) == same
 
 
 def test_trained_once_then_loaded(done, here):
@@ -190,8 +187,8 @@ def test_several_values_make_a_model_each_and_a_comparison(done, here, line, mod
         for loss in (1, 2):
             assert f"{float(row[loss]):.5f}" in out  # the report's
     for model, value in zip(models, line.split()[2:], strict=True):
-        _, info = common.load_pretrained(model + suffix)
-        assert info.config[METHODS[line.split()[0]].cls.compared] == float(value)
+        _ = common.load_pretrained(model + suffix)
+        assert model.config[common.compared_key(METHODS[line.split()[0]].cls)] == float(value)
 
 
 def test_weights_that_disagree_with_their_name_are_not_used(done, refuses, here):
@@ -229,6 +226,7 @@ def test_options_that_disagree_with_a_checkpoint(refuses, room):
     refuses("sparse_l1 --checkpoint l1.pt --epochs 3", r"l1.pt was trained with .*epochs\W+1, not 3", "leave")
     refuses("sparse_l1 --checkpoint l1.pt --l1-weight 1", r"l1.pt was trained with .*l1.weight\W+\d\S+, not 1\.0")
     refuses("sparse_ksparse --checkpoint ksparse.pt --k 3", r"ksparse.pt was trained with .*k\W+2, not 3")
+    refuses("sparse_l1 --checkpoint l1.pt --encoder-speed 1", r"l1.pt was trained with encoder_speed = 14.0, not 1\.0")
     refuses("sparse_l1 --checkpoint l1.pt --precision bfloat16", r"trained with .*precision\W+float32, not bfloat16")
 
 
@@ -271,12 +269,13 @@ WRONG = [
     ("sparse_ksparse --k 5,25", "--k: invalid int value: '5,25'"),
     ("sparse_l1 --epochs 1e3", "--epochs: invalid int value: '1e3'"),
     ("sparse_kl --beta x", "--beta: invalid float value: 'x'"),
-    ("sparse_l1 --precision half", "--precision: invalid choice: 'half'"),
+    ("sparse_l1 --precision half", "precision has to be auto or float32 or bfloat16, not half"),
     ("sparse_ksparse --k", "--k: expected at least one argument"),
     ("sparse_ksparse --k 5 10 5", "same value twice for k"),
     ("sparse_l1 --lambda 0.001 1e-3", "same value twice for l1_weight"),
     ("sparse_ksparse --k 5 10 --checkpoint x.pt", "takes one model"),
     ("sparse_kl --rho 0.1 2", "rho has to be above 0 and below 1, not 2"),
+    ("sparse_ksparse --k 5 --hidden 4", "k has to be a whole number from 1 to hidden, 4, not 5"),
     ("sparse_l1 --epoch 3", "unrecognized arguments: --epoch 3"),
     ("sparse_l1 --l1_weight 1", "unrecognized arguments: --l1_weight 1"),
     ("sparse_l1 5", "unrecognized arguments: 5"),
@@ -322,9 +321,10 @@ def test_help_names_every_option_and_its_default(command, method):
         elif line.startswith("    "):
             described[[*described][-1]] += " " + line.strip()
     for key, value in method.defaults.items():
-        shown = "what is fast here" if key == "precision" else value
-        assert f"(default: {shown})" in described[option(key)]
-    assert "several values: a model each" in described[option(method.cls.compared)]
+        declared = method.cls.hyperparameters[key]
+        assert f"{declared.help}: {declared.range}" in described[option(key)]
+        assert f"(default: {value})" in described[option(key)]
+    assert "several values: a model each" in described[option(common.compared_key(method.cls))]
     for flag in ("--train", "--device", "--data-dir", "--checkpoint", "--output-dir", "--show"):
         assert flag in described
 
@@ -370,7 +370,7 @@ def test_divergence_leaves_the_weights_that_are_there(refuses, room, method, opt
     name = method.name.removeprefix("sparse_")
     refuses(
         f"{method.name} --train --hidden 32 {options} --checkpoint {name}.pt",
-        r"training diverged in epoch \d of \d: .*a smaller --lr",
+        r"training diverged in epoch \d of \d: .*a smaller lr",
     )
 
 

@@ -19,11 +19,11 @@ def device(request):
 @pytest.fixture(scope="module")
 def on_device(small, device):
     """The small data there."""
-    return common.Data(*(part.to(device) for part in small))
+    return common.Data(*(part.to(device) for part in small[:4]), name="MNIST")
 
 
 def test_a_report_is_that_of_the_cpu(trained, small, on_device, device):
-    model, info = trained
+    model = trained
     expected = common.evaluate(model, small.test_images, small.test_labels)
     report = common.evaluate(model.to(device), on_device.test_images, on_device.test_labels)
     model.cpu()
@@ -31,21 +31,21 @@ def test_a_report_is_that_of_the_cpu(trained, small, on_device, device):
         assert getattr(report, figure) == pytest.approx(getattr(expected, figure), rel=1e-3), figure
     assert report.kept == pytest.approx(expected.kept, rel=1e-3)
     assert torch.allclose(report.median_code, expected.median_code, atol=1e-3)
-    figures = common.draw_pictures(model, info, report, small)
-    for kind, figure in common.draw_pictures(model, info, expected, small).items():
+    figures = common.draw_pictures(model, report, small)
+    for kind, figure in common.draw_pictures(model, expected, small).items():
         assert figures[kind].get_size_inches().tolist() == figure.get_size_inches().tolist()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_is_as_good_as_on_the_cpu(method, trained, on_device, device, precision):
     """Its random numbers are others. The caller's on this device go on as they were."""
-    model, training = method.build().to(device), common.training_of(method.config(precision=precision))
+    model = method.build(precision=precision).to(device)
     torch.manual_seed(7)
     expected = torch.rand(3, device=device)
     torch.manual_seed(7)
-    history = common.train(model, on_device, training)
+    history = common.train(model, on_device)
     assert torch.equal(torch.rand(3, device=device), expected)
-    for losses, its_losses in zip(history, trained[1].history, strict=True):
+    for losses, its_losses in zip(history, trained.history, strict=True):
         assert losses == pytest.approx(its_losses, rel=0.1)
 
 
@@ -67,4 +67,4 @@ def test_no_step_waits_for_the_card(method, on_device, device, monkeypatch):
     monkeypatch.setattr(common, "add_tie_gradient", unsynchronised(common.add_tie_gradient))
     model = method.build().to(device)
     monkeypatch.setattr(model, "after_step", unsynchronised(model.after_step))
-    common.train(model, on_device, common.training_of(method.config()))
+    common.train(model, on_device)

@@ -22,11 +22,11 @@ class Defined:
         self.code, self.dictionary = double(model.encode(common.to_float(small.test_images))), double(model.dictionary)
         self.median_code = np.median(self.code, axis=0)
         self.norms = np.sqrt((self.dictionary**2).sum(axis=1))
-        self.active = self.code > {"sparse_l1": 0, "sparse_kl": 0.5, "sparse_ksparse": 0}[model.name]
+        self.active = self.code > {"sparse_l1": 0, "sparse_kl": 0.5, "sparse_ksparse": 0}[model.method]
 
     def drawn(self, code):
         output = code @ self.dictionary + double(self.model.decoder.bias)
-        return output.clip(0, 1) if self.model.name == "sparse_ksparse" else 1 / (1 + np.exp(-output))
+        return output.clip(0, 1) if self.model.method == "sparse_ksparse" else 1 / (1 + np.exp(-output))
 
     def kept(self, n):
         code = np.tile(self.median_code, (len(self.code), 1))
@@ -45,7 +45,7 @@ class Defined:
 
     def loss(self):
         output = self.code @ self.dictionary + double(self.model.decoder.bias)
-        if self.model.name == "sparse_ksparse":
+        if self.model.method == "sparse_ksparse":
             return ((output - self.images) ** 2).mean()
         p = 1 / (1 + np.exp(-output))
         return -(self.images * np.log(p) + (1 - self.images) * np.log(1 - p)).mean()
@@ -58,8 +58,8 @@ def judge(model, small):
 @pytest.fixture(scope="module")
 def crippled(trained, small):
     """A model of each method in turn, whose first unit is dead and whose next three hardly move."""
-    model = common.build(type(trained[0]), trained[1].config)
-    model.load_state_dict(trained[0].state_dict())
+    model = type(trained)(**trained.config)
+    model.load_state_dict(trained.state_dict())
     model.eval().requires_grad_(False)
     model.encoder.weight[:4] *= 1e-3
     model.encoder.bias[0] = -10
@@ -69,7 +69,7 @@ def crippled(trained, small):
 @pytest.fixture(scope="module", params=["as trained", "crippled"])
 def judged(request, trained, small):
     """(Defined, Report) of a model of each method in turn."""
-    return request.getfixturevalue("crippled") if request.param == "crippled" else judge(trained[0], small)
+    return request.getfixturevalue("crippled") if request.param == "crippled" else judge(trained, small)
 
 
 def test_losses(judged):
@@ -82,7 +82,7 @@ def test_the_floor_is_what_a_perfect_reconstruction_costs(judged):
     defined, report = judged
     x = defined.images.clip(1e-12, 1 - 1e-12)
     entropy = -(x * np.log(x) + (1 - x) * np.log(1 - x)).mean()
-    assert report.floor == pytest.approx(0 if defined.model.name == "sparse_ksparse" else entropy, abs=1e-6)
+    assert report.floor == pytest.approx(0 if defined.model.method == "sparse_ksparse" else entropy, abs=1e-6)
 
 
 def test_kept(judged):
@@ -118,7 +118,7 @@ def test_digits_are_shares_of_the_mean_code(judged):
 
 def test_the_images_that_light_each_unit(judged):
     defined, report = judged
-    low, examples = {"sparse_kl": 0.5}.get(defined.model.name, 0.0), report.examples
+    low, examples = {"sparse_kl": 0.5}.get(defined.model.method, 0.0), report.examples
     for unit in range(64):
         code, most = defined.code[:, unit], defined.code[:, unit].max()
         on = code[code > low]
@@ -142,7 +142,7 @@ def test_the_images_that_light_each_unit(judged):
 @pytest.mark.parametrize("count", [1, 5, 11])
 def test_few_images(trained, small, count):
     """There is room for twelve and six images for each unit all the same."""
-    report = common.evaluate(trained[0], small.test_images[:count], small.test_labels[:count])
+    report = common.evaluate(trained, small.test_images[:count], small.test_labels[:count])
     assert report.examples.strongest.shape == (64, 12) and report.examples.middling.shape == (64, 6)
     assert report.examples.strongest.max() < count and (report.examples.strongest[:, count:] == -1).all()
     assert report.examples.histogram.sum() == round(count * report.active)
@@ -151,7 +151,7 @@ def test_few_images(trained, small, count):
 
 def test_no_images(trained, small):
     with pytest.raises(common.UserError, match="no images to evaluate"):
-        common.evaluate(trained[0], small.test_images[:0], small.test_labels[:0])
+        common.evaluate(trained, small.test_images[:0], small.test_labels[:0])
 
 
 @torch.no_grad()
@@ -159,8 +159,8 @@ def test_labels_that_lack_some_digits(trained, small):
     """The shares are those of the digits that there are; all else is as it is."""
     chosen = (small.test_labels != 4) & (small.test_labels != 7)
     images, labels = small.test_images[chosen], small.test_labels[chosen]
-    report = common.evaluate(trained[0], images, labels)
-    code = double(trained[0].encode(common.to_float(images)))
+    report = common.evaluate(trained, images, labels)
+    code = double(trained.encode(common.to_float(images)))
     means = np.stack([code[labels == digit].mean(axis=0) for digit in range(10) if digit not in (4, 7)])
     lit = means.sum(axis=0) > 0
     present = [digit for digit in range(10) if digit not in (4, 7)]
@@ -170,8 +170,8 @@ def test_labels_that_lack_some_digits(trained, small):
 
 
 def test_without_labels_all_else_is_as_with_them(trained, small):
-    with_labels = common.evaluate(trained[0], small.test_images, small.test_labels)
-    report = common.evaluate(trained[0], small.test_images, None)
+    with_labels = common.evaluate(trained, small.test_images, small.test_labels)
+    report = common.evaluate(trained, small.test_images, None)
     assert report.digits is None and report.missing_digits == []
     assert (report.loss, report.mse, report.kept) == (with_labels.loss, with_labels.mse, with_labels.kept)
     assert torch.equal(report.examples.strongest, with_labels.examples.strongest)
@@ -179,11 +179,11 @@ def test_without_labels_all_else_is_as_with_them(trained, small):
 
 def test_the_last_test_loss_of_the_history_is_the_reports(trained, small):
     """One figure under one name."""
-    model, info = trained
+    model = trained
     report = common.evaluate(model, small.test_images, small.test_labels)
-    assert report.loss == pytest.approx(info.history.test_loss[-1], rel=1e-5)
-    text = common.report_text(model, info, report, "x.pt").replace("\n", " ")
-    assert f"test loss     {info.history.test_loss[-1]:.5f} {model.loss_name}" in text
+    assert report.loss == pytest.approx(model.history.test_loss[-1], rel=1e-5)
+    text = common.report_text(model, report, "x.pt").replace("\n", " ")
+    assert f"test loss     {model.history.test_loss[-1]:.5f} {model.loss_name}" in text
     assert f"test MSE      {report.mse:.5f}" in text
     assert f"{report.kept[25]:.5f} from 25 and {report.kept[50]:.5f} from 50 units" in text
 

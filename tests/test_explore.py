@@ -205,7 +205,7 @@ def switch(page, index=0):
 
 @torch.no_grad()
 def test_code_and_reconstruction_agree_with_python(visit, digits, shipped):
-    model, _ = common.load_pretrained(shipped)
+    model = common.load_pretrained(shipped)
     reconstruction, code = model(digits)
     page, same, either = visit(shipped), 0, 0
     for digit in range(10):
@@ -226,7 +226,7 @@ def test_code_and_reconstruction_agree_with_python(visit, digits, shipped):
 @pytest.mark.parametrize("name", ["sparse_l1", "sparse_kl", "sparse_ksparse_k25"])
 @torch.no_grad()
 def test_fewer_units_and_units_off_agree_with_python(visit, digits, name):
-    model, _ = common.load_pretrained(name)
+    model = common.load_pretrained(name)
     page = visit(name)
     press_digit(page, 2)
     rest = torch.tensor(page.evaluate("Array.from(explorer.model.medianCode)"), dtype=torch.float32)
@@ -250,7 +250,7 @@ def test_fewer_units_and_units_off_agree_with_python(visit, digits, name):
 
 @torch.no_grad()
 def test_k_is_a_slider(visit, digits):
-    model, _ = common.load_pretrained("sparse_ksparse_k25")
+    model = common.load_pretrained("sparse_ksparse_k25")
     page = visit("sparse_ksparse_k25")
     press_digit(page, 7)
     as_trained = look(page)["error"]
@@ -456,7 +456,7 @@ def test_set():
 def test_the_images_that_light_a_unit_agree_with_python(visit, test_set, shipped):
     name = shipped
     assert (OUTPUTS / f"{name}.js").stat().st_size < 5_000_000
-    model, _ = common.load_pretrained(name)
+    model = common.load_pretrained(name)
     code = common.encode_all(model, test_set.test_images)
     page = visit(name)
     found = page.evaluate(
@@ -532,7 +532,7 @@ def test_what_a_unit_explains_is_marked(visit):
 def test_all_units_and_their_orders(visit):
     page = visit("sparse_kl/14")
     look(page)
-    model, _ = common.load_pretrained("sparse_kl")
+    model = common.load_pretrained("sparse_kl")
     norms = model.dictionary.norm(dim=1)
     frequency, rest, largest = (
         torch.tensor(page.evaluate(f"Array.from(explorer.model.{key})"))
@@ -1083,12 +1083,12 @@ def own_models(tmp_path_factory):
 
     def write(method, chosen=slice(None), has_labels=True, **changes):
         folder = tmp_path_factory.mktemp("page")
-        model, info = METHODS[method].train(data._replace(test_images=images, test_labels=labels), **changes)
+        model = METHODS[method].train(data._replace(test_images=images, test_labels=labels), **changes)
         shown, own = images[chosen], labels[chosen] if has_labels else None
         report = common.evaluate(model, shown, own)
-        common.write_explorer(model, info, report, common.first_images(shown, own), folder)
+        common.write_explorer(model, report, common.first_images(shown, own), folder)
         common.write_page(folder, common.ROOT / "data")
-        return folder, model, info.name, common.first_images(shown, own)
+        return folder, model, model.name, common.first_images(shown, own)
 
     return write
 

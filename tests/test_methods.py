@@ -110,7 +110,7 @@ def test_kl_units_that_start_far_off_come_back(small, monkeypatch, bias):
         model.encoder.bias.fill_(bias)
 
     monkeypatch.setattr(METHODS["sparse_kl"].cls, "initialise", initialise)
-    model, _ = METHODS["sparse_kl"].train(small, epochs=20, lr=0.1)
+    model = METHODS["sparse_kl"].train(small, epochs=20, lr=0.1)
     means = common.encode_all(model, small.train_images).mean(dim=0)
     assert means.min() > 0.001 and means.max() < 0.999  # they were 2e-9 from 0, or from 1
 
@@ -148,19 +148,19 @@ def test_the_start_draws_the_mean_image(method, small):
 
 
 def test_reconstructions_are_images(trained, small):
-    reconstruction, code = trained[0](common.to_float(small.test_images))
+    reconstruction, code = trained(common.to_float(small.test_images))
     assert reconstruction.shape == (199, 784) and code.shape == (199, 64)
     assert reconstruction.min() >= 0 and reconstruction.max() <= 1 and code.min() >= 0
 
 
 def test_l1_pictures_have_norm_1(small):
-    model, _ = METHODS["sparse_l1"].train(small)
+    model = METHODS["sparse_l1"].train(small)
     assert torch.allclose(model.dictionary.norm(dim=1), torch.ones(64), atol=1e-5)
 
 
 def test_the_layers_are_those_that_everybody_expects(trained, small):
     """Four names, and a forward that calls them: a hook on a layer sees what the model computes."""
-    model = copy.deepcopy(trained[0])
+    model = copy.deepcopy(trained)
     assert [name for name, _ in model.named_parameters()] == [
         "encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"
     ]  # fmt: skip
@@ -175,7 +175,7 @@ def test_the_layers_are_those_that_everybody_expects(trained, small):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_a_model_of_another_type_of_numbers(trained, small, dtype):
-    model, images = trained[0], common.to_float(small.test_images)
+    model, images = trained, common.to_float(small.test_images)
     other = copy.deepcopy(model).to(dtype)
     reconstruction, code = other(images.to(dtype))
     assert reconstruction.dtype == code.dtype == dtype
@@ -185,7 +185,7 @@ def test_a_model_of_another_type_of_numbers(trained, small, dtype):
 
 
 def test_a_model_can_be_compiled_exported_mapped_and_copied(trained, small):
-    model, images = trained[0], common.to_float(small.test_images[:7])
+    model, images = trained, common.to_float(small.test_images[:7])
     expected = model(images)
     loaded = pickle.loads(pickle.dumps(copy.deepcopy(model)))
     for way, function in {
@@ -199,7 +199,7 @@ def test_a_model_can_be_compiled_exported_mapped_and_copied(trained, small):
 
 
 def test_a_model_can_be_trained_on(trained, small):
-    model, images = copy.deepcopy(trained[0]), common.to_float(small.test_images)
+    model, images = copy.deepcopy(trained), common.to_float(small.test_images)
     model.requires_grad_()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     before = (model(images)[0] - images).square().mean()
@@ -225,5 +225,5 @@ NOT_IMAGES = {
 def test_encode_says_what_it_wants(tiny, kind):
     images, words = NOT_IMAGES[kind]
     with pytest.raises(ValueError, match=rf"tensor \[n, 784\] of torch.float32.*{words}") as error:
-        tiny["sparse_l1"][0].encode(images)
+        tiny["sparse_l1"].encode(images)
     assert "\n" not in str(error.value)

@@ -14,14 +14,14 @@ import common
 def drawn(method, data):
     """A model of each method in turn, the ten digits it was given, its report and its figures by kind. Its unit 2 is
     dead, and all units draw something of their own."""
-    model, info = method.train(common.Data(*(part[:600] for part in data)))
-    info = info._replace(name="a-model_of-mine")
+    model = method.train(data._replace(train_images=data.train_images[:600], train_labels=data.train_labels[:600]))
+    model.name = "a-model_of-mine"
     model.encoder.weight[2], model.encoder.bias[2] = 0, -10
     report = common.evaluate(model, data.test_images[:199], data.test_labels[:199])
     train_digits = common.first_images(data.train_images, data.train_labels)
     test_digits = common.first_images(data.test_images, data.test_labels)
-    figures = common.draw_pictures(model, info, report, data)
-    return model, info, report, train_digits, test_digits, figures
+    figures = common.draw_pictures(model, report, data)
+    return model, report, train_digits, test_digits, figures
 
 
 def pixels_of(figure, tmp_path):
@@ -61,7 +61,7 @@ def test_every_picture_says_whose_it_is(drawn):
 
 @pytest.mark.parametrize("kind", ["test", "train"])
 def test_each_digit_stands_above_its_reconstruction(drawn, tmp_path, kind):
-    model, _, _, train_digits, test_digits, figures = drawn
+    model, _, train_digits, test_digits, figures = drawn
     digits = test_digits if kind == "test" else train_digits
     pixels, outputs = pixels_of(figures[kind], tmp_path), model(digits)[0]
     for column in range(10):
@@ -89,7 +89,7 @@ def test_rows_of_a_comparison_stand_in_their_order(drawn, tmp_path):
 
 
 def test_features_are_the_dictionary_the_most_active_first(drawn, tmp_path):
-    model, _, report, *_, figures = drawn
+    model, report, *_, figures = drawn
     pixels = pixels_of(figures["features"], tmp_path)
     units = sorted(range(64), key=lambda unit: -report.frequency[unit])  # a stable order
     limit = np.quantile(model.dictionary[units].abs().flatten()[::5].numpy(), 0.998)
@@ -100,7 +100,7 @@ def test_features_are_the_dictionary_the_most_active_first(drawn, tmp_path):
 
 
 def test_a_dead_unit_is_crossed_out(drawn, tmp_path):
-    _, _, report, *_, figures = drawn
+    _, report, *_, figures = drawn
     pixels, dead = pixels_of(figures["features"], tmp_path), int((report.frequency == 0).sum())
     assert dead >= 1 and len(figures["features"].axes[0].lines) == 2 * dead
     last = tile(pixels, 12, below_title(figures["features"]), 63 // 32, 63 % 32, 1, 1)  # the rarest is the last
@@ -109,7 +109,7 @@ def test_a_dead_unit_is_crossed_out(drawn, tmp_path):
 
 
 def test_codes_show_the_share_of_each_digit(drawn, tmp_path):
-    _, _, report, *_, figures = drawn
+    _, report, *_, figures = drawn
     pixels, shares = pixels_of(figures["codes"], tmp_path), report.digits.numpy()
     lit = [unit for unit in range(64) if shares[:, unit].max() > 0]
     order = sorted(lit, key=lambda unit: (shares[:, unit].argmax(), -shares[:, unit].max()))
@@ -121,7 +121,7 @@ def test_codes_show_the_share_of_each_digit(drawn, tmp_path):
 
 
 def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
-    model, _, report, _, digits, figures = drawn
+    model, report, _, digits, figures = drawn
     pixels, (reconstruction, code) = pixels_of(figures["parts"], tmp_path), model(digits)
     added = (code - report.median_code)[..., None] * model.dictionary  # [10, 64, 784]
     numbers = {text.get_position(): int(text.get_text()) for text in figures["parts"].axes[0].texts}
@@ -142,7 +142,7 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
 
 
 def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
-    model, info, report, *_, figures = drawn
+    model, report, *_, figures = drawn
     figure = figures["units"]
     pixels, top = pixels_of(figure, tmp_path), 62 + 18 * figure.texts[0].get_text().count("\n")
     texts = [text.get_text() for text in figure.axes[0].texts]
@@ -179,12 +179,12 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
 
 
 def test_the_loss_graph_has_the_losses(drawn):
-    model, info, report, *_, figures = drawn
+    model, report, *_, figures = drawn
     axes = figures["loss"].axes[0]
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-    assert lines["train loss, with penalty (while learning)"] == info.history.train_loss
-    assert lines["train loss without penalty (while learning)"] == info.history.train_reconstruction
-    assert lines[f"test loss: {report.loss:.5f} in the end"] == info.history.test_loss
+    assert lines["train loss, with penalty (while learning)"] == model.history.train_loss
+    assert lines["train loss without penalty (while learning)"] == model.history.train_reconstruction
+    assert lines[f"test loss: {report.loss:.5f} in the end"] == model.history.test_loss
     mse = lines[f"test MSE, of the reconstruction in [0, 1]: {report.mse:.5f} in the end"]
     floors = [label for label in lines if label.startswith("floor")]
     assert len(floors) == (1 if model.loss_name == "BCE" else 0) and mse == ([] if floors else [report.mse])
@@ -195,8 +195,8 @@ def test_the_loss_graph_has_the_losses(drawn):
 
 def test_the_loss_graph_says_how_k_changed(drawn, data):
     *_, figures = drawn
-    assert len(figures["loss"].axes) == (2 if drawn[0].name == "sparse_ksparse" else 1)
-    if drawn[0].name == "sparse_ksparse":
+    assert len(figures["loss"].axes) == (2 if drawn[0].method == "sparse_ksparse" else 1)
+    if drawn[0].method == "sparse_ksparse":
         (line,) = figures["loss"].axes[1].lines
         x, k = line.get_data()
         assert (k[0], k[-1], x[-1]) == (64, 5, 2) and (k[x >= 1] == 5).all() and k[x == 0.5] == round((64 * 5) ** 0.5)
@@ -205,29 +205,29 @@ def test_the_loss_graph_says_how_k_changed(drawn, data):
 
 
 def test_a_k_that_does_not_change_is_not_drawn(small):
-    model, info = METHODS["sparse_ksparse"].train(small, k=64)
+    model = METHODS["sparse_ksparse"].train(small, k=64)
     report = common.evaluate(model, small.test_images, small.test_labels)
-    assert len(common.plot_loss(model, info, report).axes) == 1
+    assert len(common.plot_loss(model, report).axes) == 1
 
 
 @pytest.mark.parametrize("lacking", ["two digits", "all labels"])
 def test_pictures_without_some_labels(trained, small, tmp_path, lacking):
     """The grids have the first image of each digit that there is, or the first ten; the rest is drawn."""
-    model, info = trained
+    model = trained
     chosen = small.test_labels % 5 != 1
     images, labels = small.test_images[chosen], small.test_labels[chosen]
     if lacking == "all labels":
         labels = None
     some = common.Data(images, labels, images, labels)
     report = common.evaluate(model, images, labels)
-    figures = common.draw_pictures(model, info, report, some)
+    figures = common.draw_pictures(model, report, some)
     assert len(figures) == (6 if labels is None else 7) and ("codes" in figures) == (labels is not None)
     shown = common.first_images(images, labels)
     assert len(shown) == (10 if labels is None else 8)
     pixels, top = pixels_of(figures["test"], tmp_path), below_title(figures["test"])
     for column, image in enumerate(shown):
         assert same(tile(pixels, 102, top, 0, column, 4, 2), colours(image, "gray_r"))
-    text = common.report_text(model, info, report, "x.pt")
+    text = common.report_text(model, report, "x.pt")
     if labels is None:
         assert torch.equal(shown, common.to_float(images[:10])) and "have no labels, so" in text
     else:
@@ -239,11 +239,10 @@ def test_pictures_without_some_labels(trained, small, tmp_path, lacking):
 
 def test_pictures_of_an_extreme_model(data):
     """One unit, and one that is always at rest."""
-    model = METHODS["sparse_l1"].build(hidden=1).requires_grad_(False).eval()
+    model = METHODS["sparse_l1"].build(hidden=1, epochs=1).requires_grad_(False).eval()
     model.encoder.bias.fill_(-100.0)
-    history = common.History([0.1], [0.1], [0.1])
-    info = common.Info("one", METHODS["sparse_l1"].config(hidden=1, epochs=1), history)
+    model.history = common.History([0.1], [0.1], [0.1])
     report = common.evaluate(model, data.test_images[:99], data.test_labels[:99])
-    assert len(common.draw_pictures(model, info, report, data)) == 7
+    assert len(common.draw_pictures(model, report, data)) == 7
     examples = report.examples
     assert (examples.strongest == -1).all() and (examples.middling == -1).all() and not examples.histogram.any()

@@ -50,7 +50,7 @@ def test_ksparse_really_trains_sparsely(tmp_path, call):
     result = call("sparse_ksparse", "--train", *options, "--checkpoint", path, "--output-dir", tmp_path)
     assert result.status == 0, result.err
     assert float(re.search(r"active units +([\d.]+) of 150", result.out)[1]) == pytest.approx(7, abs=0.2)
-    history = common.load_pretrained(path)[1].history
+    history = common.load_pretrained(path).history
     assert history.train_reconstruction[-1] == pytest.approx(history.test_loss[-1], rel=0.15)
     assert history.test_loss[-1] < 0.03  # the mean image alone costs 0.067
 

@@ -43,7 +43,7 @@ def test_logistic_regression_is_at_the_minimum():
 
 
 def test_the_probe_encodes_with_several_times_k_units(small):
-    model, _ = METHODS["sparse_ksparse"].train(small)
+    model = METHODS["sparse_ksparse"].train(small)
     model.encoder.bias.fill_(10.0)  # enough units to choose from
     images = common.to_float(small.test_images)
     counts = [{*(encode(images) > 0).sum(dim=1).tolist()} for encode in probe.encoders_of(model)]
@@ -62,7 +62,7 @@ def test_pca_is_the_best_linear_code(small):
 
 
 def test_a_curve_ends_at_the_whole_model(trained, small):
-    model, _ = trained
+    model = trained
     report = common.evaluate(model, small.test_images, small.test_labels)
     curve = sparsity.kept_curve(model, small.test_images)
     assert curve[-1][1] == pytest.approx(report.mse, rel=1e-4) and curve[-1][0] <= 64
@@ -121,7 +121,7 @@ def test_without_a_clone_it_says_where_they_are(tmp_path):
 
 def test_units_of_theirs_are_ranked_by_what_switching_them_off_changes(small):
     """With a linear decoder that is the size of the contribution, and so our own curve."""
-    model, _ = METHODS["sparse_ksparse"].train(small)
+    model = METHODS["sparse_ksparse"].train(small)
     images = common.to_float(small.test_images).view(-1, 1, 28, 28)
     linear = SimpleNamespace(
         encode=lambda images, k: model.encode(images.view(-1, 784)),

@@ -1,6 +1,7 @@
 """What a user has around the program does not break it: settings, names, paths, the process it runs in."""
 
 import contextlib
+import copy
 import gzip
 import io
 import json
@@ -54,10 +55,10 @@ def pictures(tiny, small, tmp_path):
     """pictures(folder): the bytes of all PNGs of a model, drawn into a folder."""
 
     def draw(folder):
-        model, info = tiny["sparse_l1"]
+        model = tiny["sparse_l1"]
         report = common.evaluate(model, small.test_images, small.test_labels)
         digits = common.first_images(small.test_images, small.test_labels)
-        figures = common.draw_pictures(model, info, report, small)
+        figures = common.draw_pictures(model, report, small)
         figures["comparison"] = common.plot_rows([("input", digits), ("k = 5", digits)], "comparison")
         for kind, figure in figures.items():
             common.save_figure(figure, tmp_path / folder / f"{kind}.png")
@@ -142,16 +143,16 @@ BAD_NAMES = ["", ".hidden", "two\nlines", "a\tb", "back\\slash", "\x1b[2J", "x" 
 @pytest.mark.parametrize("name", GOOD_NAMES, ids=str.split)
 def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
     common.require_good_name(name)
-    model, info = tiny["sparse_kl"]
-    info = info._replace(name=name)
+    model = copy.deepcopy(tiny["sparse_kl"])
+    model.name = name
     report = common.evaluate(model, small.test_images, small.test_labels)
     digits = common.first_images(small.test_images, small.test_labels)
-    for kind, figure in common.draw_pictures(model, info, report, small).items():
+    for kind, figure in common.draw_pictures(model, report, small).items():
         if kind in ("loss", "features"):  # the two ways to write a title
             common.save_figure(figure, tmp_path / f"{name}_{kind}.png")
         title = "".join(text.get_text() for text in figure.texts) + figure.axes[0].get_title()
         assert name.replace(" ", "") in title.replace("\n", "").replace(" ", "")
-    common.write_explorer(model, info, report, digits, tmp_path)
+    common.write_explorer(model, report, digits, tmp_path)
     content = (tmp_path / f"{name}.js").read_text().removeprefix("explore(").removesuffix(");\n")
     assert json.loads(content)["name"] == name
 
@@ -169,9 +170,10 @@ def test_a_bad_name_is_refused_before_the_training(refused):
 
 def test_a_comparison_of_many_values_has_a_short_name(method):
     values = [float(value) for value in np.logspace(-6, -1, 12)]
-    name = common.model_name(method.cls, method.defaults, {method.cls.compared: values})
+    key = common.compared_key(method.cls)
+    name = common.model_name(method.cls, method.defaults | {key: values})
     assert name.endswith(f"{values[0]}_to_{values[-1]}_12-values") and len(name) < 80
-    short = common.model_name(method.cls, method.defaults, {method.cls.compared: values[:2]})
+    short = common.model_name(method.cls, method.defaults | {key: values[:2]})
     assert short.endswith(f"{values[0]}_{values[1]}")
 
 
@@ -184,9 +186,10 @@ def test_a_comparison_of_many_values_has_a_short_name(method):
     ],
 )
 def test_no_title_is_wider_than_its_picture(tiny, small, method_name, name):
-    model, info = tiny[method_name]
+    model = copy.deepcopy(tiny[method_name])
+    model.name = name
     report = common.evaluate(model, small.test_images, small.test_labels)
-    figures = common.draw_pictures(model, info._replace(name=name), report, small)
+    figures = common.draw_pictures(model, report, small)
     for kind, figure in figures.items():
         figure.draw_without_rendering()  # it is laid out then
         width, height = figure.get_size_inches() * 100
@@ -203,7 +206,7 @@ def test_a_path_is_what_the_user_means(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.chdir(tmp_path / "real")
-    parser = METHODS["sparse_l1"].parser()
+    parser = common.option_parser(METHODS["sparse_l1"].cls)
     for typed in ("~/real/x.pt", "x.pt", "./x.pt", "../link/x.pt", "../real/./x.pt"):
         options = parser.parse_args([f"--checkpoint={typed}", f"--output-dir={typed}", f"--data-dir={typed}"])
         for path in (options.checkpoint, options.output_dir, options.data_dir):
@@ -214,12 +217,12 @@ def test_a_path_is_what_the_user_means(tmp_path, monkeypatch):
 def test_an_empty_path_is_a_mistake(option, capsys):
     """`--output-dir "$OUT"`, and OUT is not set."""
     with pytest.raises(SystemExit):
-        METHODS["sparse_l1"].parser().parse_args([option, ""])
+        common.option_parser(METHODS["sparse_l1"].cls).parse_args([option, ""])
     assert f"argument {option}: a path is empty" in capsys.readouterr().err
 
 
 def test_an_empty_path_in_python_is_told_in_a_line():
-    for function in (common.load_mnist, common.load_pretrained):
+    for function in (common.load_mnist, common.load_checkpoint):
         with pytest.raises(common.UserError, match="a path is empty"):
             function("")
 
@@ -298,7 +301,7 @@ def test_a_generated_name_that_is_too_long(refused):
 
 def test_load_pretrained_and_load_mnist_know_the_home_folder(room, monkeypatch):
     monkeypatch.setenv("HOME", str(room))
-    assert common.load_pretrained("~/l1.pt")[1].name == "l1"
+    assert common.load_pretrained("~/l1.pt").name == "l1"
     (room / "data").symlink_to(ROOT / "data")
     assert len(common.load_mnist("~/data", train_count=3).train_images) == 3
 
@@ -319,7 +322,6 @@ def test_weights_behind_a_link_are_replaced_there(inside, few, call):
 def test_images_that_cannot_be_trained_on_leave_the_model_alone(small):
     model = METHODS["sparse_l1"].build()
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    training = common.training_of(METHODS["sparse_l1"].config())
     floats = small.train_images / 255
     images = floats.clone()
     for changes in (
@@ -329,7 +331,7 @@ def test_images_that_cannot_be_trained_on_leave_the_model_alone(small):
         {"test_images": small.test_images[:0]},
     ):
         with pytest.raises(common.UserError, match=r"train wants bytes, torch.uint8 \[n, 784\], not "):
-            common.train(model, small._replace(**changes), training)
+            common.train(model, small._replace(**changes))
         assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
     assert torch.equal(images, floats)
 
@@ -365,7 +367,7 @@ def test_output_can_be_redirected_in_python(room, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out"])
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        common.main(METHODS["sparse_l1"].cls, METHODS["sparse_l1"].parser())
+        common.main(METHODS["sparse_l1"].cls)
     torch.set_flush_denormal(False)
     assert out.getvalue().endswith(f"out/explore.html#{quote('l1')}\n")
 

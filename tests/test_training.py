@@ -9,34 +9,34 @@ import common
 
 
 def test_training_lowers_the_loss(trained):
-    _, info = trained
-    for losses in info.history:
+    model = trained
+    for losses in model.history:
         assert len(losses) == 2 and losses[1] < losses[0]
-    assert info.history.train_loss[1] > info.history.train_reconstruction[1]
+    assert model.history.train_loss[1] > model.history.train_reconstruction[1]
 
 
 @pytest.mark.usefixtures("all_threads")
 def test_the_seed_decides_all(method, small):
-    model, info = method.train(small)
-    again, its_info = method.train(small)
-    assert its_info == info
+    model = method.train(small)
+    again = method.train(small)
+    assert (again.config, again.history) == (model.config, model.history)
     assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
-    other, _ = method.train(small, seed=1)
+    other = method.train(small, seed=1)
     assert not torch.equal(model.encoder.weight, other.encoder.weight)
 
 
 @pytest.mark.usefixtures("all_threads")
 def test_bfloat16_repeats_too_and_stays_close(method, trained, small):
-    histories = [method.train(small, precision="bfloat16")[1].history for _ in range(2)]
-    assert histories[0] == histories[1] != trained[1].history
-    assert histories[0].test_loss[-1] == pytest.approx(trained[1].history.test_loss[-1], rel=0.02)
+    histories = [method.train(small, precision="bfloat16").history for _ in range(2)]
+    assert histories[0] == histories[1] != trained.history
+    assert histories[0].test_loss[-1] == pytest.approx(trained.history.test_loss[-1], rel=0.02)
 
 
 def test_train_loss_is_a_mean_over_images_not_batches(small):
     # With a learning rate of next to nothing every batch sees the same weights, so the mean over 600 images in
     # batches of 599 and 1 has to be the mean over all of them.
-    model, info = METHODS["sparse_l1"].train(small, batch_size=599, lr=1e-30, epochs=1)
-    assert info.history.train_reconstruction[0] == pytest.approx(common.mean_loss(model, small.train_images), rel=1e-4)
+    model = METHODS["sparse_l1"].train(small, batch_size=599, lr=1e-30, epochs=1)
+    assert model.history.train_reconstruction[0] == pytest.approx(common.mean_loss(model, small.train_images), rel=1e-4)
 
 
 def test_the_learning_rate_falls_over_the_last_fifth(small, monkeypatch):
@@ -62,11 +62,11 @@ def test_the_callers_process_is_afterwards_as_it_was(trained, small, method):
         model = method.build()
         torch.manual_seed(7)
         with mode():
-            history = common.train(model, small, common.training_of(trained[1].config))
+            history = common.train(model, small)
             assert not torch.is_grad_enabled() and torch.is_inference_mode_enabled() == (name == "inference_mode")
         assert torch.equal(torch.rand(3), expected), name
-        assert history == trained[1].history, name
-        assert torch.equal(model.encoder.weight, trained[0].encoder.weight), name
+        assert history == trained.history, name
+        assert torch.equal(model.encoder.weight, trained.encoder.weight), name
 
 
 def test_a_model_made_in_inference_mode_is_left_alone(small):
@@ -74,7 +74,7 @@ def test_a_model_made_in_inference_mode_is_left_alone(small):
         model = METHODS["sparse_l1"].build()
         before = model.encoder.weight.clone()
     with pytest.raises(common.UserError, match="made in torch.inference_mode"):
-        common.train(model, small, common.training_of(METHODS["sparse_l1"].config()))
+        common.train(model, small)
     assert torch.equal(model.encoder.weight, before)
 
 
@@ -106,7 +106,7 @@ def test_weight_decay_fades_what_no_image_needs(name, small):
     """Pixels that no image lights: with decay the dictionary has less there, and without some."""
     unlit = small.train_images.amax(dim=0) == 0
     ink = [
-        METHODS[name].train(small, epochs=10, weight_decay=decay)[0].dictionary[:, unlit].square().mean().item()
+        METHODS[name].train(small, epochs=10, weight_decay=decay).dictionary[:, unlit].square().mean().item()
         for decay in (0.0, 1e-3)
     ]
     assert 0 <= ink[1] < 0.5 * ink[0]
@@ -155,10 +155,10 @@ def test_a_large_penalty_is_not_divergence(small):
 
 
 def test_the_soft_tie_has_the_gradient_of_its_formula(method):
-    model = method.build()
+    model = method.build(tie=0.3)
     w, d = (torch.randn(64, 784, generator=torch.Generator().manual_seed(seed)).requires_grad_() for seed in (0, 1))
     scale = 1.0
-    if model.name != "sparse_ksparse":  # whatever fits best
+    if model.method != "sparse_ksparse":  # whatever fits best
         scale = ((w * d).sum(dim=1) / (d * d).sum(dim=1)).unsqueeze(1)
     (0.3 * (w - scale * d).square().sum()).backward()
 
@@ -167,24 +167,24 @@ def test_the_soft_tie_has_the_gradient_of_its_formula(method):
         model.dictionary.copy_(d)
     for layer in (model.encoder, model.decoder):
         layer.weight.grad = torch.ones_like(layer.weight)
-    common.add_tie_gradient(model, 0.3)
+    common.add_tie_gradient(model)
     assert torch.allclose(model.encoder.weight.grad, 1 + w.grad, atol=1e-4)
     assert torch.allclose(model.decoder.weight.grad, 1 + d.grad.T, atol=1e-4)
 
 
 def test_the_soft_tie_makes_a_unit_look_for_what_it_draws(method, small):
     def likeness(tie):
-        model, _ = method.train(small, epochs=10, tie=tie)
+        model = method.train(small, epochs=10, tie=tie)
         return torch.cosine_similarity(model.encoder.weight, model.dictionary).median()
 
     assert likeness(3e-5) > likeness(0.0)
 
 
-def test_frozen_weights_are_left_alone(trained, small):
-    model, info = trained
+def test_a_trained_model_is_left_alone(trained, small):
+    model = trained
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    with pytest.raises(common.UserError, match="frozen: see requires_grad_"):
-        common.train(model, small, common.training_of(info.config))
+    with pytest.raises(common.UserError, match=r"this model is trained.*: make a new one, \w+\(...\)$"):
+        common.train(model, small)
     assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
 
 
@@ -192,5 +192,34 @@ def test_a_model_in_double_precision_is_left_alone(small):
     model = METHODS["sparse_l1"].build().double()
     before = model.encoder.weight.clone()
     with pytest.raises(common.UserError, match="float32 model, not torch.float64"):
-        common.train(model, small, common.training_of(METHODS["sparse_l1"].config()))
+        common.train(model, small)
     assert torch.equal(model.encoder.weight, before)
+
+
+REFUSED = {
+    "frozen": (lambda model: model.encoder.requires_grad_(False), "are frozen: make a new one"),
+    "changed": (
+        lambda model: setattr(model, "l1_weight", 1.0),
+        "l1_weight was changed after the model was made: make a",
+    ),
+    "of other data": (
+        lambda model: None,
+        r"one of MNIST, and these images are of 'mine': give the model dataset='mine'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_trained_is_left_alone(small, what):
+    spoil, words = REFUSED[what]
+    model = METHODS["sparse_l1"].build()
+    spoil(model)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    with pytest.raises(common.UserError, match=words):
+        common.train(model, small._replace(name="mine" if what == "of other data" else "MNIST"))
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+
+
+def test_a_model_of_other_data_says_so(small):
+    model = METHODS["sparse_l1"].train(small._replace(name="mine"), dataset="mine")
+    assert model.name.endswith("_datasetmine") and model.config["dataset"] == "mine"

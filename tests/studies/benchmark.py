@@ -136,7 +136,7 @@ def published(repeats, data, folder):
 def epochs_until(target, name, data):
     """The epochs that a training of ours needs for a test loss of `target`, its schedule being made for so many."""
     for epochs in range(1, 50):
-        model, _ = methods.train(methods.CLASSES[name], methods.config_of(name, epochs=epochs), data)
+        model = methods.train(methods.CLASSES[name], methods.config_of(name, epochs=epochs), data)
         if common.evaluate(model, data.test_images, data.test_labels).loss <= target:
             return epochs
     raise AssertionError(f"{name} does not reach {target}")

@@ -134,7 +134,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["pixels", *SHIPPED], help="models, or pixels (default: all)")
     names = parser.parse_args().names
-    models = [(name, None if name == "pixels" else common.load_pretrained(name)[0]) for name in names]
+    models = [(name, None if name == "pixels" else common.load_pretrained(name)) for name in names]
     torch.set_flush_denormal(True)
     data = common.load_mnist()
     print(f"{'code':<20} {'test':>7} {'set aside':>10} {'times k':>8} {'L2':>7}")

@@ -130,11 +130,11 @@ def main(arguments=None):
     torch.set_flush_denormal(True)
     data = common.load_mnist()
     images = data.test_images
-    shipped = {name: kept_curve(common.load_pretrained(name)[0], images) for name in SHIPPED}
+    shipped = {name: kept_curve(common.load_pretrained(name), images) for name in SHIPPED}
     plain = {}
     for cls in (PlainL1, PlainKL):
         config = methods.config_of(cls.name, weight_decay=0.0, tie=0.0)
-        model, _ = methods.train(cls, config, data, f"{cls.name}, plain start")
+        model = methods.train(cls, config, data, f"{cls.name}, plain start")
         report = common.evaluate(model, images, data.test_labels)
         units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
         print(f"{cls.name}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
