@@ -95,7 +95,7 @@ def project(tmp_path):
 @pytest.fixture(scope="session")
 def data():
     """All of MNIST."""
-    return common.load_mnist()
+    return common.load_data()
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def command(here, small, monkeypatch, capfd):
     """command("sparse_l1 --epochs 3"): how it Ended."""
-    monkeypatch.setattr(common, "load_mnist", lambda data_dir, train_count: small)
+    monkeypatch.setattr(common, "load_data", lambda **options: small)
     monkeypatch.setattr(common, "draw_pictures", lambda *arguments: {"empty": Figure()})
     monkeypatch.setattr(common, "write_explorer", lambda *arguments: None)
     monkeypatch.setattr(common, "write_page", lambda *arguments: None)
