@@ -1,6 +1,6 @@
 """What the three sparse autoencoders share, in the order of its use:
 
-1. data          MNIST, and minibatches of it
+1. data          MNIST, another data set of its form or your own, and minibatches of it
 2. model         one linear layer each way; a script adds activation, loss and start
 3. training      the loop
 4. evaluation    what a model is worth, and with how few of its units
@@ -25,6 +25,7 @@ import contextlib
 import csv
 import errno
 import gzip
+import hashlib
 import importlib
 import io
 import json
@@ -55,112 +56,215 @@ PIXELS = 28 * 28
 
 # 1. Data -------------------------------------------------------------------------------------------------
 TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
+DOWNLOADED = ("MNIST", "FashionMNIST", "KMNIST")  # torchvision's names; any other is a data set of the user's own
+# MNIST's md5 sums as torchvision has them: to import it takes as long as torch, and to look at a model needs no more.
+MNIST_CHECKSUMS = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    TEST_IMAGES: "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
 
 
 class Data(NamedTuple):
-    """Images and their labels, which may lack some of the ten digits, or be None."""
+    """Images and their labels, which may lack some of the ten classes, or be None."""
 
-    train_images: torch.Tensor  # [60000, 784] uint8, 0 is the background
-    train_labels: torch.Tensor | None  # [60000] int64, the digit
-    test_images: torch.Tensor  # [10000, 784] uint8
-    test_labels: torch.Tensor | None  # [10000] int64
-    name: str = "own"  # of the data set
+    train_images: torch.Tensor  # [n, 784] uint8, 0 is the background; MNIST has 60000
+    train_labels: torch.Tensor | None  # [n] int64, 0 to 9
+    test_images: torch.Tensor  # [m, 784] uint8; MNIST has 10000
+    test_labels: torch.Tensor | None  # [m] int64, 0 to 9
+    name: str = "own"  # the data set's, which load_data gives; what is put together by hand is never taken for MNIST
 
 
-def load_mnist(data_dir=ROOT / "data", train_count=60_000):
-    """MNIST as Data, from the archives in `data_dir`/MNIST/raw (`data_dir` is what torchvision calls the root).
+def load_data(dataset="MNIST", data_dir=ROOT / "data", train_count="all"):
+    """A data set as Data, from the four archives in `data_dir`/`dataset`/raw (`data_dir` is what torchvision calls the
+    root).
 
     Args:
-        data_dir: a folder. An archive that is missing there is downloaded; one that is there is never written.
-        train_count: how many of the training images to read, from the first on; None: until there is one of each
-            label. To look at a trained model takes no more, and torchvision's MNIST would read all 60,000 and unpack
-            them into the folder.
+        dataset: "MNIST", "FashionMNIST" or "KMNIST", whose archives have to be those that torchvision downloads. Any
+            other name is a folder of the user's own with archives of that form and those names: at least one image of
+            28 x 28 for training and one for testing. They may lie there unpacked, without .gz. The labels may be
+            missing.
+        data_dir: a folder. An archive of the three that is missing there is downloaded; one that is there is never
+            written.
+        train_count: how many of the training images to read, from the first on; "all"; or None: until there is one of
+            each label, or without labels ten. To look at a trained model takes no more, and torchvision would read all
+            60,000 and unpack them into the folder.
 
     Raises:
-        UserError: an archive is damaged or another one, or cannot be downloaded or written; or `train_count` is not
-            from 0 to 60000.
+        UserError: the name cannot be a folder's; an archive is damaged, another one or missing, or cannot be
+            downloaded, checked or written; or `train_count` is not from 0 to the number of training images.
     """
-    good = train_count is None or is_whole(train_count, 0, 60_000)
-    require(good, f"train_count has to be a whole number from 0 to 60000, not {train_count}")
+    is_name = isinstance(dataset, str) and is_dataset_name(dataset)
+    require(is_name, f"a data set's name is that of a folder, without / or \\ and not hidden, not {str(dataset)!r}")
     root = full_path(data_dir)
     is_too_deep = (root / TEST_IMAGES).exists() or (root / "raw" / TEST_IMAGES).exists()
-    require(not is_too_deep, f"{short_path(root)} lies too deep: name the folder that MNIST/raw lies in")
-    raw = root / "MNIST" / "raw"
-    train_labels = load_labels(raw / "train-labels-idx1-ubyte.gz", 60_000)
-    if train_count is None:
-        train_count = max(first_of_each(train_labels)) + 1
+    require(not is_too_deep, f"{short_path(root)} lies too deep: name the folder that {dataset}/raw lies in")
+    train_images, train_labels, test_images, test_labels = (  # where they lie
+        find_archive(root / dataset / "raw" / name, dataset) for name in MNIST_CHECKSUMS
+    )
+    size, test_size = count_images(train_images), count_images(test_images)
+    train_labels, test_labels = load_labels(train_labels, size), load_labels(test_labels, test_size)
+    if train_count == "all":
+        train_count = size
+    elif train_count is None:
+        train_count = min(10, size) if train_labels is None else max(first_of_each(train_labels)) + 1
+    good = is_whole(train_count, 0, size)
+    require(good, f'train_count has to be a whole number from 0 to {size}, "all" or None, not {train_count}')
     return Data(
-        train_images=load_archive(raw / "train-images-idx3-ubyte.gz", (60_000, 28, 28), train_count).view(-1, PIXELS),
-        train_labels=train_labels[:train_count],
-        test_images=load_archive(raw / TEST_IMAGES, (10_000, 28, 28), 10_000).view(-1, PIXELS),
-        test_labels=load_labels(raw / "t10k-labels-idx1-ubyte.gz", 10_000),
-        name="MNIST",
+        train_images=load_images(train_images, size, train_count),
+        train_labels=None if train_labels is None else train_labels[:train_count],
+        test_images=load_images(test_images, test_size, test_size),
+        test_labels=test_labels,
+        name=dataset,
     )
 
 
-def load_labels(path, count):
-    """The labels [count] int64 of an archive of so many."""
-    labels = load_archive(path, (count,), count).long()
-    largest = labels.max().item()
-    require(largest <= 9, f"{short_path(path)} has labels up to {largest}, and digits go up to 9: {advice_on(path)}")
-    return labels
+def is_dataset_name(name):
+    """Whether a data set may be called so: a folder is, and weights and pictures bear its name."""
+    return name.isprintable() and name[:1] not in ("", ".") and "/" not in name and "\\" not in name
 
 
-def load_archive(path, shape, count):
-    """The first `count` entries of an archive, a tensor of uint8; the archive is downloaded if it is missing."""
-    if not os.path.lexists(path):
-        print_line(f"Downloading MNIST: {path.name} is missing in {short_path(path.parent)}")
-        write_file(path, download(path), "--data-dir")
+def word_for_label(dataset):
+    """What the labels of a data set are."""
+    return "digit" if dataset == "MNIST" else "class"
+
+
+def find_archive(path, dataset):
+    """Where the archive that belongs to `path` lies. One of the three data sets is downloaded if it is missing, and
+    checked; one of the user's own may be unpacked, and is None if it is missing and holds labels."""
+    if dataset in DOWNLOADED:
+        if not os.path.lexists(path):
+            print_line(f"Downloading {dataset}: {path.name} is missing in {short_path(path.parent)}")
+            write_file(path, download(path, dataset), "--data-dir")
+        require_genuine(path, dataset)
+        return path
+    for found in (path, path.with_suffix("")):
+        if os.path.lexists(found):
+            return found
+    fault = f"{dataset} is none of {', '.join(DOWNLOADED)}, which are downloaded, and {path.name} is missing in"
+    require("labels" in path.name, f"{fault} {short_path(path.parent)}, where data of your own belongs")
+    return None
+
+
+def require_genuine(path, dataset):
+    """Raise UserError unless an archive is the one that torchvision downloads: weights of other images would be taken
+    for weights of this data set."""
+    checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    advice = advice_on(path, "move it away to have it downloaded")
+    own = short_path(path.parents[2] / "YOURNAME" / "raw")
+    require(
+        checksum == checksum_of(path, dataset),
+        f"{short_path(path)} is not {dataset}'s (it is damaged, or data of your own): {advice}; or if it is your own, "
+        f"move it to {own} and name it with --dataset YOURNAME",
+    )
+
+
+def checksum_of(path, dataset):
+    """The md5 sum of the archive of one of the three data sets that is to lie at `path`; UserError when it is not to be
+    had."""
+    if dataset == "MNIST":
+        return MNIST_CHECKSUMS[path.name]
     try:
-        return read_archive(path, shape, count)
-    except (gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
-        fault = f"{short_path(path)} is damaged, or not MNIST's ({first_line(error)})"
-        raise UserError(f"{fault}: move it away to have it downloaded, or {advice_on(path)}") from error
+        from torchvision import datasets  # only here and below: importing it takes as long as torch
+
+        return dict(getattr(datasets, dataset).resources)[path.name]
+    except Exception as error:  # a torchvision that does not fit to torch raises many kinds
+        fault = f"{short_path(path)} cannot be checked, as torchvision cannot be imported ({first_line(error)})"
+        raise UserError(f"{fault}: install the torchvision that fits to torch {torch.__version__}") from error
 
 
-def advice_on(path):
-    """What to do when the archive of MNIST at `path` is not as it should be."""
-    if ROOT / "data" in real_path(path).parents:
+def advice_on(path, otherwise):
+    """What to do when an archive is missing or another one: git has those of MNIST that came with the clone."""
+    if ROOT / "data" / "MNIST" in real_path(path).parents:
         return "restore it with `git checkout data`"
-    return "name another folder with --data-dir"
+    return otherwise
 
 
-def read_archive(path, shape, count):
-    """The first `count` entries of an archive of bytes of this shape, a tensor [count, *shape[1:]] of uint8. Raises
-    OSError, EOFError, ValueError or zlib.error when the file is not there or not such an archive."""
-    with gzip.open(path) as file:
-        header = file.read(4 + 4 * len(shape))
-        if header[:4] != bytes([0, 0, 8, len(shape)]):
-            raise ValueError("its header is another one")
-        found = np.frombuffer(header[4:], dtype=">i4").tolist()
-        if found != list(shape):
-            raise ValueError(f"it says that its shape is {found}, not {list(shape)}")
-        content = bytearray(file.read(count * math.prod(shape[1:])))
-        if len(content) < count * math.prod(shape[1:]):
-            raise ValueError("it is too short")
-        if count == shape[0] and file.read(1):  # at the end of the file, reading on makes gzip verify its checksum
-            raise ValueError("it is too long")
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(count, *shape[1:]))
-
-
-def download(path):
-    """The content of the archive of MNIST that is to lie at `path`, verified; UserError with the reason when it cannot
-    be had."""
+def download(path, dataset):
+    """The content of the archive of one of the three data sets that is to lie at `path`, verified; UserError with the
+    reason when it cannot be had."""
     try:
-        from torchvision.datasets import MNIST  # only here: importing it takes as long as torch
+        from torchvision import datasets
         from torchvision.datasets.utils import download_url
 
-        for mirror in MNIST.mirrors:
+        source = getattr(datasets, dataset)
+        for mirror in source.mirrors:
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
                 try:
-                    download_url(mirror + path.name, folder, path.name, dict(MNIST.resources)[path.name])
+                    download_url(mirror + path.name, folder, path.name, dict(source.resources)[path.name])
                     return Path(folder, path.name).read_bytes()
                 except Exception as error:  # whatever it is, the next mirror may do
                     reason = error
-    except (ImportError, RuntimeError) as error:  # of a torchvision that does not fit to torch
+    except Exception as error:  # a torchvision that does not fit to torch raises many kinds
         reason = error
     fault = f"{path.name} is missing in {short_path(path.parent)} and cannot be downloaded ({first_line(reason)})"
-    raise UserError(f"{fault}: {advice_on(path)}")
+    raise UserError(f"{fault}: {advice_on(path, 'put it there, or name another folder with --data-dir')}")
+
+
+def count_images(path):
+    """How many images an archive holds: at least one, each of 28 x 28."""
+    with opened_archive(path) as file:
+        size, height, width = read_shape(file, 3)
+        if (height, width) != (28, 28):
+            raise ValueError(f"its images are {height} x {width}, not 28 x 28")
+        if size < 1:
+            raise ValueError("it has no images")
+    return size
+
+
+def load_images(path, size, count):
+    """The first `count` images [count, 784] uint8 of an archive of `size`."""
+    with opened_archive(path) as file:
+        read_shape(file, 3)
+        return read_entries(file, size, count, PIXELS).view(-1, PIXELS)
+
+
+def load_labels(path, size):
+    """The labels [size] int64 of an archive; None when there is none."""
+    if path is None:
+        return None
+    with opened_archive(path) as file:
+        (found,) = read_shape(file, 1)
+        if found != size:
+            raise ValueError(f"it has {found} labels for {size} images")
+        labels = read_entries(file, size, size, 1).long()
+        if labels.max() > 9:
+            raise ValueError(f"it has labels up to {labels.max()}, and they go from 0 to 9")
+    return labels
+
+
+@contextlib.contextmanager
+def opened_archive(path):
+    """The content of an archive as a file, to be read inside: UserError in place of a ValueError there, and of what
+    gzip raises. It may be unpacked, whatever its name is: browsers do that and leave the .gz."""
+    is_packed = first_bytes(path).startswith(b"\x1f\x8b")
+    try:
+        with gzip.open(path) if is_packed else open(path, "rb") as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
+        fault = f"{short_path(path)} is damaged, or not in the form of MNIST's archives ({first_line(error)})"
+        raise UserError(f"{fault}: mend or replace it") from error
+
+
+def read_shape(file, dimensions):
+    """The header of an archive of bytes: so many whole numbers. Raises ValueError when it is another one."""
+    header = file.read(4 + 4 * dimensions)
+    if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
+        raise ValueError("its header is another one")
+    return np.frombuffer(header[4:], dtype=">i4").tolist()
+
+
+def read_entries(file, size, count, width):
+    """The first `count` of `size` entries of `width` bytes that follow the header: [count * width] uint8. Raises
+    ValueError when there are fewer, or more than `size`."""
+    # Reading to the end makes gzip verify its checksum.
+    content = bytearray(file.read() if count == size else file.read(count * width))
+    if len(content) < count * width:
+        raise ValueError("it is too short")
+    if len(content) > count * width:
+        raise ValueError("it is too long")
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8))
 
 
 def to_float(images):
@@ -362,7 +466,7 @@ def hyperparameters(own, **defaults):
         ),
         "precision": one_of("auto", "of matrix products in training; auto: what is fast here", *PRECISIONS),
         "dataset": Hyperparameter(
-            "MNIST", "the images: MNIST, FashionMNIST, KMNIST or a folder's name", "a name", bool
+            "MNIST", f"the images: {', '.join(DOWNLOADED)}, or your own", "the name of a folder", is_dataset_name
         ),
     }
     unknown = defaults.keys() - shared.keys()
@@ -1512,7 +1616,7 @@ def main(cls):
             run(cls)
         return
     except UserError as error:
-        message = f"error: {error}"
+        message = "\n".join(f"error: {line}" for line in str(error).splitlines())
     except OSError as error:
         message = f"error: {short_path(error.filename or 'a file')}: {error.strerror or error}"
     except KeyboardInterrupt:
@@ -1521,7 +1625,8 @@ def main(cls):
         if not is_out_of_memory(error):
             raise
         message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
-    print(f"{Path(sys.argv[0]).name}: {' '.join(message.split())}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -1567,8 +1672,9 @@ def run(cls):
     own_digits = read_own_digits(options.image)
 
     all_trained = all(model.history for model, _ in models)
-    data = load_mnist(options.data_dir, train_count=None if all_trained else 60_000)
-    on_device = Data(*(part.to(device) if isinstance(part, torch.Tensor) else part for part in data))
+    dataset = models[0][0].dataset
+    data = load_data(dataset, options.data_dir, train_count=None if all_trained else "all")
+    on_device = Data(*(part.to(device) if torch.is_tensor(part) else part for part in data))
 
     pictures, compared = [], []
     for model, path in models:

@@ -124,7 +124,7 @@ def all_threads():
 @pytest.fixture(scope="session")
 def data():
     """All of MNIST."""
-    return common.load_mnist()
+    return common.load_data()
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +172,7 @@ def report_of(data):
 @pytest.fixture
 def few(small, monkeypatch):
     """MNIST has only the `small` images."""
-    monkeypatch.setattr(common, "load_mnist", lambda data_dir, train_count: small)
+    monkeypatch.setattr(common, "load_data", lambda *arguments, **options: small)
 
 
 @pytest.fixture

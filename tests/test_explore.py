@@ -125,7 +125,7 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def digits():
     """The ten test digits of the page's buttons, [10, 784] in [0, 1]."""
-    data = common.load_mnist(train_count=0)
+    data = common.load_data(train_count=0)
     return common.first_images(data.test_images, data.test_labels)
 
 
@@ -449,7 +449,7 @@ def test_tiles_are_seen_on_a_gentler_scale(visit):
 
 @pytest.fixture(scope="module")
 def test_set():
-    return common.load_mnist(train_count=0)
+    return common.load_data(train_count=0)
 
 
 @torch.no_grad()
@@ -1078,7 +1078,7 @@ def test_the_chooser_lists_the_shipped_models(visit):
 def own_models(tmp_path_factory):
     """write(method, ...): a folder with the page of a small model, the model, its name, and the images of the page's
     buttons. The model is judged by the `chosen` ones of 199 test images, with their labels or without."""
-    data = common.load_mnist(train_count=600)
+    data = common.load_data(train_count=600)
     images, labels = data.test_images[:199], data.test_labels[:199]
 
     def write(method, chosen=slice(None), has_labels=True, **changes):
@@ -1111,7 +1111,7 @@ def test_with_all_units_kept_the_image_is_the_models(visit, own_models, k, hidde
 
 
 def test_labels_that_lack_some_digits(visit, own_models):
-    data = common.load_mnist(train_count=0)
+    data = common.load_data(train_count=0)
     chosen = (data.test_labels[:199] % 5 != 1).nonzero()[:, 0]
     folder, _, name, digits = own_models("sparse_l1", chosen, hidden=16)
     page = visit(name, folder=folder)

@@ -163,7 +163,7 @@ def main():
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {methods.FASTEST}, medians of {options.repeats}"
     )
-    data = common.load_mnist()
+    data = common.load_data()
     with tempfile.TemporaryDirectory() as folder:
         for name in options.tables or tables:
             tables[name](options.repeats, data, folder)

@@ -195,7 +195,7 @@ def main():
         parser.error("--repeats has to be at least 1")
     found = find(options.folders)
     torch.set_flush_denormal(True)
-    data = common.load_mnist()
+    data = common.load_data()
     images = common.to_float(data.test_images).view(-1, 1, 28, 28)
     training_set = MNIST(ROOT / "data", train=True, transform=ToTensor(), download=True)
     for method, paths in found.items():

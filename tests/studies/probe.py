@@ -136,7 +136,7 @@ def main():
     names = parser.parse_args().names
     models = [(name, None if name == "pixels" else common.load_pretrained(name)) for name in names]
     torch.set_flush_denormal(True)
-    data = common.load_mnist()
+    data = common.load_data()
     print(f"{'code':<20} {'test':>7} {'set aside':>10} {'times k':>8} {'L2':>7}")
     for name, model in models:
         result = probe(encoders_of(model) if model else [lambda images: images], data)

@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     seeds = range(parser.parse_args().seeds)
     torch.set_flush_denormal(True)
-    data = common.load_mnist()
+    data = common.load_data()
     for name in methods.CLASSES:
         runs = [figures(name, seed, data) for seed in seeds]
         print(name)

@@ -128,7 +128,7 @@ def main(arguments=None):
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "sparsity.png")
     options = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
-    data = common.load_mnist()
+    data = common.load_data()
     images = data.test_images
     shipped = {name: kept_curve(common.load_pretrained(name), images) for name in SHIPPED}
     plain = {}
