@@ -1,19 +1,25 @@
-"""outputs/shipped/explore.html in a real browser, opened from disk, against what Python says of the same images."""
+"""The page, outputs/shipped/explore/, in a real browser, mostly opened from disk, against what Python says of the same
+images."""
 
+import gzip
 import json
 import shutil
-from pathlib import Path
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
+import methods
 import pytest
 import torch
-from conftest import METHODS
+from conftest import METHODS, ROOT
 
 import common
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
-OUTPUTS = Path(__file__).resolve().parent.parent / "outputs" / "shipped"
+SHIPPED_PAGE = ROOT / "outputs" / "shipped" / "explore"
+ARCHIVE = ROOT / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
 NAMES = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -34,12 +40,12 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """visit(hash, folder=..., missing=(), **context): the page, opened from a folder. Afterwards: it has said nothing
-    in the console, raised nothing, and asked for nothing but files. A missing file is the one thing of which a browser
-    always tells the console."""
+    """visit(hash, folder=..., missing=(), address=None, **context): the page, opened from a folder, or at an address.
+    Afterwards: it has said nothing in the console, raised nothing, and asked for nothing but files from there. A
+    missing file is the one thing of which a browser always tells the console."""
     contexts, faults, allowed = [], [], []
 
-    def visit(name="", folder=OUTPUTS, missing=(), **options):
+    def visit(name="", folder=SHIPPED_PAGE, missing=(), address=None, **options):
         allowed.extend(f"{file} net::ERR_FILE_NOT_FOUND" for file in missing)
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
         contexts.append(context)
@@ -47,8 +53,9 @@ def visit(browser):
         page.set_default_timeout(20_000)
         page.on("console", lambda message: faults.append(describe(message)))
         page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
-        page.on("request", lambda r: r.url.startswith(("file://", "data:")) or faults.append(f"request: {r.url}"))
-        page.goto((folder / "explore.html").as_uri() + (f"#{name}" if name else ""))
+        known = (address or "file://", "data:")
+        page.on("request", lambda r: r.url.startswith(known) or faults.append(f"request: {r.url}"))
+        page.goto((address or (folder / "index.html").as_uri()) + (f"#{name}" if name else ""))
         page.wait_for_function("explorer.view || document.querySelector('#message').textContent")
         return page
 
@@ -65,8 +72,9 @@ def visit(browser):
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the page, and what all models share, but no model."""
-    for name in ("explore.html", "explore_images.js", "explore_models.js"):
-        shutil.copy(OUTPUTS / name, tmp_path)
+    for name in ("index.html", "images_MNIST.js", "models.js"):
+        shutil.copy(SHIPPED_PAGE / name, tmp_path)
+    (tmp_path / "models").mkdir()
     return tmp_path
 
 
@@ -75,6 +83,25 @@ def digits():
     """The ten test digits of the page's buttons, [10, 784] in [0, 1]."""
     data = common.load_mnist(train_count=0)
     return common.first_images(data.test_images, data.test_labels)
+
+
+def model_file(folder, name):
+    return folder / "models" / f"{name}.js"
+
+
+def copy_model(name, folder):
+    """Put a shipped model beside the page in another folder."""
+    shutil.copy(model_file(SHIPPED_PAGE, name), model_file(folder, name))
+
+
+def content_of(folder, name):
+    """What a model's file hands to the page."""
+    return json.loads(model_file(folder, name).read_text().removeprefix("explore(").removesuffix(");\n"))
+
+
+def spoil(content, **changes):
+    """The text of a model's file in which some values are others."""
+    return f"explore({json.dumps({**content, **changes})});"
 
 
 SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -393,7 +420,7 @@ def test_set():
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_the_images_that_light_a_unit_agree_with_python(visit, test_set, name):
-    assert (OUTPUTS / f"{name}.js").stat().st_size < 5_000_000
+    assert model_file(SHIPPED_PAGE, name).stat().st_size < 5_000_000
     model, _ = common.load_pretrained(name)
     code = common.encode_all(model, test_set.test_images)
     page = visit(name)
@@ -596,7 +623,7 @@ def test_the_address_carries_the_unit(visit):
 
 
 def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
-    content = json.loads((OUTPUTS / "sparse_l1.js").read_text().strip()[len("explore(") : -len(");")])
+    content = content_of(SHIPPED_PAGE, "sparse_l1")
     dead = {
         "frequency": torch.zeros(512),
         "strongest": torch.full((512, 12), -1),
@@ -607,7 +634,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
     }
     kinds = dict.fromkeys(dead, "<f4") | {"strongest": "<i2", "middling": "<i2", "histogram": "<u2"}
     changes = {key: common.packed(values, kinds[key]) for key, values in dead.items()}
-    (folder / "sparse_l1.js").write_text(spoil(content, **changes))
+    model_file(folder, "sparse_l1").write_text(spoil(content, **changes))
     page = visit("sparse_l1/3", folder)
     page.wait_for_function("explorer.testImages")
     for order in ("frequency", "digit", "size", "likeness"):
@@ -840,7 +867,7 @@ CONTRASTS = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read(visit, folder, scheme):
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    copy_model("sparse_l1", folder)
     page = visit("sparse_l1", folder, missing=["sparse_kl.js"], color_scheme=scheme)
     switch(page)
     look(page)
@@ -865,10 +892,10 @@ def test_the_colours_follow_the_scheme(visit):
 
 
 def test_a_missing_file(visit, folder):
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    copy_model("sparse_l1", folder)
     page = visit("", folder, missing=["sparse_ksparse_k25.js"])
     assert page.inner_text("#message") == (
-        "There is no sparse_ksparse_k25.js beside this page. To write it: python sparse_ksparse.py --k 25"
+        "There is no models/sparse_ksparse_k25.js beside this page. To write it: python sparse_ksparse.py --k 25"
     )
     assert page.inner_text("#error") == "–"
     draw(page, (0.3, 0.3), (0.7, 0.7))  # one can draw all the same, and choose another
@@ -881,48 +908,60 @@ def test_a_missing_file(visit, folder):
 
 
 def test_a_page_starts_with_what_lies_beside_it(visit, tmp_path):
-    """The run that writes a model's file copies the page there, and lists what the folder has."""
+    """The run that writes a model's file copies the page there, and lists what the folder has. A model may be called as
+    the page's own files are."""
+    (tmp_path / "models").mkdir()
     for name in ("sparse_kl", "sparse_l1"):
-        shutil.copy(OUTPUTS / f"{name}.js", tmp_path)
-    (tmp_path / "2026-11-25T10:00.js").write_text(
-        (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', '"2026-11-25T10:00"', 1)
-    )
-    (tmp_path / "notes.js").write_text("mine")
-    (tmp_path / "lib.js").mkdir()
-    (tmp_path / "gone.js").symlink_to("nowhere")
-    common.write_page(tmp_path, common.ROOT / "data")
+        copy_model(name, tmp_path)
+    own = ["2026-11-25T10:00", "images_MNIST", "index", "models"]
+    for name in own:
+        model_file(tmp_path, name).write_text(spoil(content_of(SHIPPED_PAGE, "sparse_l1"), name=name))
+    common.write_page(tmp_path, "MNIST", ARCHIVE)
     page = visit("", tmp_path)
     options = page.locator("#models option").evaluate_all("options => options.map(option => option.value)")
-    assert options == ["sparse_l1", "sparse_kl", "2026-11-25T10:00"]
+    assert options == ["sparse_l1", "sparse_kl", *own]
     assert page.input_value("#models") == "sparse_l1" and look(page)["active"] > 0
-    page.select_option("#models", "2026-11-25T10:00")
-    page.wait_for_function("explorer.model?.name === '2026-11-25T10:00'")
+    for name in own:
+        page.select_option("#models", name)
+        page.wait_for_function("name => explorer.model?.name === name && explorer.testImages", arg=name)
+
+
+def test_a_server_can_serve_the_folder(visit):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SHIPPED_PAGE)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            page = visit("sparse_l1/359", address=f"http://127.0.0.1:{server.server_port}/")
+            page.wait_for_function("explorer.testImages")
+            look(page)
+            assert page.inner_text("#unit-title") == "Unit 359" and page.is_visible("#strongest button")
+        finally:
+            server.shutdown()
 
 
 def test_without_what_models_share(visit, folder):
     """The page alone, with a model's file."""
-    missing = ["explore_images.js", "explore_models.js"]
+    missing = ["images_MNIST.js", "models.js"]
     for name in missing:
         (folder / name).unlink()
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    copy_model("sparse_l1", folder)
     page = visit("sparse_l1/3", folder, missing=missing)
     page.wait_for_function("document.querySelector('#no-examples').textContent")
     assert look(page)["active"] > 0 and page.locator("#models option").count() == len(NAMES)
-    assert "explore_images.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
+    assert "images_MNIST.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
     assert not page.is_visible("#strongest")
 
 
 @pytest.mark.parametrize("content", ["explore(", 'explore("*");', 'explore("AAAA");', "explore([]);", ""])
 def test_test_images_that_cannot_be_read(visit, folder, content):
-    (folder / "explore_images.js").write_text(content)
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    (folder / "images_MNIST.js").write_text(content)
+    copy_model("sparse_l1", folder)
     page = visit("sparse_l1", folder)
     page.wait_for_function("document.querySelector('#no-examples').textContent")
     assert look(page)["active"] > 0 and "\n" not in page.inner_text("#no-examples")
-
-
-def spoil(content, **changes):
-    return f"explore({json.dumps({**content, **changes})});"
 
 
 DAMAGED = {
@@ -930,7 +969,10 @@ DAMAGED = {
     "empty": lambda content: "",
     "cut off": lambda content: spoil(content)[:100_000],
     "another model": lambda content: spoil(content, name="sparse_kl"),
-    "unknown method": lambda content: spoil(content, method="toString"),
+    "unknown function": lambda content: spoil(content, activation="toString"),
+    "function that is no name": lambda content: spoil(content, squash=["sigmoid"]),
+    "no threshold": lambda content: spoil(content, active_above=None),
+    "no data set": lambda content: spoil(content, dataset=None),
     "no object": lambda content: "explore(null);",
     "no hidden": lambda content: spoil(content, hidden=None),
     "negative hidden": lambda content: spoil(content, hidden=-1),
@@ -948,29 +990,41 @@ DAMAGED = {
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_file(visit, folder, damage):
-    content = json.loads((OUTPUTS / "sparse_l1.js").read_text().strip()[len("explore(") : -len(");")])
-    (folder / "sparse_l1.js").write_text(DAMAGED[damage](content))
-    shutil.copy(OUTPUTS / "sparse_kl.js", folder)
+    content = content_of(SHIPPED_PAGE, "sparse_l1")
+    model_file(folder, "sparse_l1").write_text(DAMAGED[damage](content))
+    copy_model("sparse_kl", folder)
     page = visit("sparse_l1", folder)
     message = page.inner_text("#message")
-    assert message.startswith("sparse_l1.js is damaged: ") and message.endswith(". To write it: python sparse_l1.py")
+    assert message.startswith("models/sparse_l1.js cannot be used: ") and message.endswith(
+        ". To write it: python sparse_l1.py"
+    )
     assert "\n" not in message and not page.evaluate("explorer.model")
     page.select_option("#models", "sparse_kl")
     page.wait_for_function("explorer.view")
     assert not page.is_visible("#message")
 
 
+def test_a_function_that_the_page_does_not_have(visit, folder):
+    for key in ("activation", "squash"):
+        text = spoil(content_of(SHIPPED_PAGE, "sparse_l1"), **{key: "alert"})
+        model_file(folder, "sparse_l1").write_text(text)
+        assert visit("sparse_l1", folder).inner_text("#message") == (
+            f"models/sparse_l1.js cannot be used: this page has no function called alert, which is its {key}. "
+            "To write it: python sparse_l1.py"
+        )
+
+
 def test_a_wrong_k(visit, folder):
-    content = json.loads((OUTPUTS / "sparse_ksparse_k5.js").read_text().strip()[len("explore(") : -len(");")])
+    content = content_of(SHIPPED_PAGE, "sparse_ksparse_k5")
     for k in (None, 0, 1001, 2.5):
-        (folder / "sparse_ksparse_k5.js").write_text(spoil(content, k=k))
+        model_file(folder, "sparse_ksparse_k5").write_text(spoil(content, k=k))
         assert "its k is wrong" in visit("sparse_ksparse_k5", folder).inner_text("#message")
 
 
 @pytest.mark.parametrize("name", ["my own sparse_l1 ü 0.001", "2026-11-25T10:00", "cost_$5 #3 100%25", "<i>'\"&?"])
 def test_a_model_of_ones_own(visit, folder, name):
-    (folder / f"{name}.js").write_text(
-        (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', json.dumps(name), 1)
+    model_file(folder, name).write_text(
+        model_file(SHIPPED_PAGE, "sparse_l1").read_text().replace('"sparse_l1"', json.dumps(name), 1)
     )
     page = visit(quote(name), folder)
     assert page.input_value("#models") == name and page.locator("#models option").count() == len(NAMES) + 1
@@ -1009,8 +1063,8 @@ def own_models(tmp_path_factory):
         model, info = METHODS[method].train(data._replace(test_images=images, test_labels=labels), **changes)
         shown, own = images[chosen], labels[chosen] if has_labels else None
         report = common.evaluate(model, shown, own)
-        common.write_explorer(model, info, report, common.first_images(shown, own), folder)
-        common.write_page(folder, common.ROOT / "data")
+        common.write_explorer(model, info, report, common.first_images(shown, own), folder, "MNIST")
+        common.write_page(folder, "MNIST", ARCHIVE)
         return folder, model, info.name, common.first_images(shown, own)
 
     return write
@@ -1054,3 +1108,153 @@ def test_without_labels(visit, own_models):
     press_digit(page, 9)
     assert torch.tensor(look(page)["input"]).equal(digits[9])
     assert page.is_hidden("#bars") and page.locator("#order option:disabled").get_attribute("value") == "digit"
+
+
+# Methods and data sets of one's own
+
+
+class Fourth(common.Autoencoder):
+    """A method as somebody might write it."""
+
+    name = "fourth"
+
+    def initialise(self):
+        self.encoder.weight.normal_(std=0.1)
+        self.dictionary.copy_(self.encoder.weight)
+
+    def activation(self, hidden):
+        return torch.where(hidden > 0, hidden, 0)
+
+    def penalty(self, hidden, code):
+        return 1e-4 * code.square().sum(dim=1).mean()
+
+
+class Linear(Fourth):
+    """What it draws may be below 0 and above 1."""
+
+    active_above = 0.25
+    loss_name = "MSE"
+
+    def squash(self, output):
+        return output
+
+    def reconstruction_loss(self, output, images):
+        return (output - images).square().mean()
+
+
+class Tanh(Linear):
+    """What no page has heard of."""
+
+    def activation(self, hidden):
+        return hidden.tanh()
+
+
+class Bent(Tanh):
+    def squash(self, output):
+        return output.sin()
+
+
+@pytest.fixture(scope="module")
+def write_own(small):
+    """write_own(folder, cls, name=..., dataset=..., images=...): a trained model of a class, with its page's files."""
+
+    def write(folder, cls, name="own", dataset="MNIST", images=small.test_images):
+        config = METHODS["sparse_l1"].config(hidden=16)
+        model, history = methods.train(cls, config, small._replace(test_images=images))
+        report = common.evaluate(model, images, small.test_labels)
+        digits = common.first_images(images, small.test_labels)
+        common.write_explorer(model, common.Info(name, config, history), report, digits, folder, dataset)
+        return model
+
+    return write
+
+
+@pytest.mark.parametrize(("cls", "squash"), [(Fourth, "sigmoid"), (Linear, "identity")])
+@torch.no_grad()
+def test_a_fourth_method(visit, write_own, digits, folder, cls, squash):
+    model = write_own(folder, cls)
+    content = content_of(folder, "own")
+    assert (content["activation"], content["k"], content["squash"]) == ("relu", None, squash)
+    page = visit("own", folder)
+    outside = 0
+    for digit in (0, 2, 7):
+        press_digit(page, digit)
+        view = look(page)
+        reconstruction, code = (values[0] for values in model(digits[digit : digit + 1]))
+        assert torch.allclose(torch.tensor(view["code"]), code, atol=2e-3)
+        assert torch.allclose(torch.tensor(view["image"]), reconstruction, atol=2e-3)
+        assert view["error"] == pytest.approx((reconstruction - digits[digit]).square().mean().item(), rel=2e-3)
+        assert view["active"] == (code > model.active_above).sum()
+        outside += ((reconstruction < 0) | (reconstruction > 1)).sum()
+    assert (outside > 0) == (squash == "identity")
+    assert f"code above {model.active_above:g}" in page.inner_text("#active-label") and not page.is_visible("#k")
+
+
+@pytest.mark.parametrize(("cls", "lacking"), [(Tanh, "activation"), (Bent, "activation and squash")])
+def test_a_method_that_the_page_cannot_show(write_own, folder, capsys, cls, lacking):
+    model_file(folder, "own").write_text("what it was before")
+    write_own(folder, cls)
+    assert not model_file(folder, "own").exists()
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.endswith(
+        f": own is not in the page, which has no function like its {lacking}; its pictures are complete"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_functions_are_found_by_comparing(digits, name):
+    model, info = common.load_pretrained(name)
+    content = content_of(SHIPPED_PAGE, name)
+    found = common.functions_of_page(model, digits)
+    assert found == {key: content[key] for key in ("activation", "k", "squash")}
+    assert (found["k"], model.active_above) == (info.config.get("k"), content["active_above"])
+
+
+def test_functions_that_the_images_do_not_tell_apart():
+    """An output between 0 and 1 is the same when it is cut; and where few units are above 0, k does not matter."""
+    values = torch.tensor([[0.2, 0.7, 0.5]])
+    named = {"clip": lambda x: x.clamp(0, 1), "identity": lambda x: x}
+    assert [common.name_of(function, named, values) for function in named.values()] == list(named)
+    assert common.name_of(torch.tanh, named, values) is None
+    model = METHODS["sparse_ksparse"].build(hidden=8, k=3).eval().requires_grad_(False)
+    model.encoder.bias.fill_(-5)
+    assert common.functions_of_page(model, torch.rand(4, 784)) == {"activation": "top_k", "k": 3, "squash": "clip"}
+
+
+def test_two_data_sets(visit, write_own, small, tmp_path):
+    """MNIST, and MNIST upside down."""
+    archive = tmp_path / "upside-down.gz"
+    header, images = (content := gzip.decompress(ARCHIVE.read_bytes()))[:16], content[16:]
+    upside_down = torch.frombuffer(bytearray(images), dtype=torch.uint8).view(-1, 28, 28).flip(1).reshape(-1, 784)
+    archive.write_bytes(gzip.compress(header + upside_down.numpy().tobytes(), 1))
+    write_own(tmp_path, Fourth, "upright")
+    write_own(tmp_path, Fourth, "turned", "upside-down", upside_down[:199])
+    common.write_page(tmp_path, "MNIST", ARCHIVE)
+    common.write_page(tmp_path, "upside-down", archive)
+    first = {"upright": small.test_images[0].tolist(), "turned": upside_down[0].tolist()}
+
+    def choose(name):
+        page.select_option("#models", name)
+        page.wait_for_function("name => explorer.model?.name === name && explorer.testImages", arg=name)
+        assert page.evaluate("[...explorer.testImages.subarray(0, 784)]") == first[name]
+        return look(page)["input"]
+
+    page = visit("turned", tmp_path)
+    turned = choose("turned")
+    upright = choose("upright")
+    assert torch.tensor(upright).view(28, 28).flip(0).flatten().tolist() == turned and pressed_digit(page) == "2"
+    press_digit(page, 3)
+    assert choose("turned") == turned and pressed_digit(page) == "2"
+    page.keyboard.press("Control+z")
+    assert look(page)["input"] == upright and page.locator("#digits [aria-pressed=true]").count() == 0
+    draw(page, (0.5, 0.2), (0.5, 0.8))
+    drawing = look(page)["input"]
+    assert choose("upright") == drawing  # what one draws stays
+
+    (tmp_path / "images_upside-down.js").unlink()
+    page = visit("turned", tmp_path, missing=["images_upside-down.js"])
+    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    assert "images_upside-down.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
+    choose("upright")
+    assert page.is_hidden("#no-examples") and page.is_visible("#strongest button")
