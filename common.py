@@ -6,7 +6,7 @@
 4. evaluation    what a model is worth, and with how few of its units
 5. checkpoints   weights in a file that nobody has to trust
 6. pictures      losses, reconstructions, dictionary, codes, parts
-7. explore.html  the weights as the page wants them
+7. page          the weights as explore/index.html wants them
 8. command line  the options are the model, and name its files
 9. foundations   the errors, files and printed lines of all of the above
 
@@ -238,7 +238,8 @@ def load_labels(path, size):
 def opened_archive(path):
     """The content of an archive as a file, to be read inside: UserError in place of a ValueError there, and of what
     gzip raises. It may be unpacked, whatever its name is: browsers do that and leave the .gz."""
-    is_packed = first_bytes(path).startswith(b"\x1f\x8b")
+    with open(path, "rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path) if is_packed else open(path, "rb") as file:
             yield file
@@ -1471,19 +1472,36 @@ def show(paths):
         print_line(f"--show cannot open windows ({first_line(error)}): look at the files above.")
 
 
-# 7. explore.html -----------------------------------------------------------------------------------------
+# 7. Page -------------------------------------------------------------------------------------------------
 def write_explorer(model, report, images, folder):
-    """Write `folder`/NAME.js, what explore.html needs to run a model on the CPU and to show its units: its weights, two
-    bytes each, what its report says of each unit, and images [up to 10, 784] for the page's buttons."""
+    """Write `folder`/models/NAME.js, what the page needs to run a model on the CPU and to show its units, and say where
+    one sees it: the model's functions by name, its weights, two bytes each, and what its report says of each unit. When
+    the page does not have these functions, a line says so, and there is no such file.
+
+    Args:
+        model: a trained Autoencoder on the CPU.
+        report: its Report.
+        images: [1 to 10, 784] test images in [0, 1], for the page's buttons.
+        folder: the page's.
+    """
+    path = folder / "models" / f"{model.name}.js"
+    functions = functions_of_page(model, images)
+    lacking = [role for role in ("activation", "squash") if functions[role] is None]
+    if lacking:
+        path.unlink(missing_ok=True)  # it would show what the model was before
+        reason = f"which has no function like its {' and '.join(lacking)}"
+        print_line(f"  {short_path(folder)}: {model.name} is not in the page, {reason}; its pictures are complete")
+        return
     digits = [digit for digit in range(10) if digit not in report.missing_digits]
     encoder_scale, encoder = two_bytes_each(model.encoder.weight)
     dictionary_scale, dictionary = two_bytes_each(model.dictionary)
     examples = report.examples
     content = {
         "name": model.name,
-        "method": model.method,
+        "dataset": model.dataset,
         "hidden": len(model.dictionary),
-        "k": model.config.get("k"),
+        **functions,
+        "active_above": model.active_above,
         "encoder": packed(encoder, "<i2"),
         "encoder_scale": packed(encoder_scale, "<f4"),
         "dictionary": packed(dictionary, "<i2"),
@@ -1503,22 +1521,56 @@ def write_explorer(model, report, images, folder):
         "images": packed((255 * images).round(), "u1"),
         "image_digits": list(range(len(images))) if report.digits is None else digits,
     }
-    write_script(folder / f"{model.name}.js", content)
+    write_script(path, content)
+    print_line(f"  {short_path(folder / 'index.html')}#{quote(model.name)}")
 
 
-def write_page(folder, data_dir):
-    """Write to `folder` what the models in it share: the page, the test images, and the list of the models' names."""
-    archive = full_path(data_dir) / "MNIST" / "raw" / TEST_IMAGES
-    write_script(folder / "explore_images.js", base64.b64encode(archive.read_bytes()).decode())
-    names = [path.stem for path in sorted(folder.glob("*.js")) if first_bytes(path).startswith(b"explore({")]
-    write_script(folder / "explore_models.js", names)
-    page = ROOT / "outputs" / "shipped" / "explore.html"
+def functions_of_page(model, images):
+    """What the page calls the functions of a model in evaluation mode, found by comparing what they make of images
+    [n, 784]: a dict of "activation", "k" and "squash". A function is None when the page does not have it, k when it is
+    not top_k."""
+    hidden = model.encoder(images - model.mean_image)
+    output = model.decoder(model.activation(hidden))
+    k = max(1, (model.activation(hidden.abs()) > 0).sum(dim=1).max().item())
+    activations = {
+        "relu": F.relu,
+        "sigmoid": torch.sigmoid,
+        "top_k": lambda hidden: F.relu(hidden) * (hidden >= hidden.topk(k).values[:, -1:]),  # the k largest of relu
+    }
+    squashes = {
+        "sigmoid": torch.sigmoid,
+        "clip": lambda output: output.clamp(0, 1),
+        "identity": lambda output: output,
+    }
+    activation = name_of(model.activation, activations, hidden)
+    squash = name_of(model.squash, squashes, output)
+    return {"activation": activation, "k": k if activation == "top_k" else None, "squash": squash}
+
+
+def name_of(function, named, values):
+    """Which of the functions `named`, a dict, makes the same of values [n, m] as `function`; None when none does."""
+    # These images may have no output that is to be cut off, and too few units above 0 for k to matter.
+    values = torch.cat([values, -values, 10 * values.abs()])
+    result = function(values)
+    return next((name for name, other in named.items() if torch.allclose(other(values), result, atol=1e-6)), None)
+
+
+def write_page(folder, data):
+    """Write to `folder` what the models in it share: the page, the list of the models' names, and the test images of
+    `data`."""
+    images = folder / f"images_{data.name}.js"
+    if data.name not in DOWNLOADED or not images.is_file():  # those are always the same
+        header = np.array([0x803, len(data.test_images), 28, 28], ">i4").tobytes()  # of MNIST's format
+        packed_images = gzip.compress(header + data.test_images.numpy().tobytes(), 6, mtime=0)
+        write_script(images, base64.b64encode(packed_images).decode())
+    write_script(folder / "models.js", sorted(path.stem for path in (folder / "models").glob("*.js")))
+    page = ROOT / "outputs" / "shipped" / "explore" / "index.html"
     if real_path(folder) != page.parent:
         write_file(folder / page.name, page.read_bytes(), "--output-dir")
 
 
 def write_script(path, content):
-    """Write a file that hands `content` to explore.html. (A page that was opened from disk may read no other files.)"""
+    """Write a file that hands `content` to the page. (A page that was opened from disk may read no other files.)"""
     write_file(path, f"explore({json.dumps(content)});\n".encode(), "--output-dir")
 
 
@@ -1666,9 +1718,11 @@ def run(cls):
     asked = dict(models[0].config)
     device = pick_device(options.device)
     models = [find(model, options) for model in models]
-    for model, path in models:  # before the work, not after it
-        require_output_free(options.output_dir, model.name, path)
-    require_writable(options.output_dir, "--output-dir")
+    page = options.output_dir / "explore"
+    for _, path in models:  # before the work, not after it
+        require_output_free(options.output_dir, page, path)
+    for folder in (options.output_dir, page, page / "models"):
+        require_writable(folder, "--output-dir")
     own_digits = read_own_digits(options.image)
 
     all_trained = all(model.history for model, _ in models)
@@ -1712,9 +1766,8 @@ def write_outputs(model, report, data, folder, own_digits=None):
     for name, digit in (own_digits or {}).items():
         figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
     pictures = [write_picture(figure, folder / f"{model.name}_{kind}.png") for kind, figure in figures.items()]
-    write_explorer(model, report, first_images(data.test_images, data.test_labels), folder)
-    write_page(folder, ROOT / "data")
-    print_line(f"  {short_path(folder / 'explore.html')}#{quote(model.name)}")
+    write_explorer(model, report, first_images(data.test_images, data.test_labels), folder / "explore")
+    write_page(folder / "explore", data)
     return pictures
 
 
@@ -1881,21 +1934,14 @@ def require_replaceable(cls, path, even_if_damaged):
         print_line(f"{error}: it stays until the new weights are complete.")
 
 
-def require_output_free(folder, name, path):
-    """Raise UserError when the pictures and the page of a model called `name`, with weights at `path`, would be in the
-    way of something in `folder` that this program did not write."""
-    folder, path = real_path(folder), real_path(path)
+def require_output_free(folder, page, path):
+    """Raise UserError when weights at `path` would be in the way of pictures in `folder` or of the page's files in
+    `page`, or would be replaced by them."""
+    folder, page, path = real_path(folder), real_path(page), real_path(path)
     fault = f"--output-dir {short_path(folder)} is, or lies below, the file of the weights"
     require(path != folder and path not in folder.parents, f"{fault}: name another folder")
-    scripts = [folder / f"{stem}.js" for stem in (name, "explore_images", "explore_models")]
-    require(path not in map(real_path, scripts), f"{short_path(path)} cannot hold weights: the page's files go there")
-    page = folder / "explore.html"
-    foreign = [file for file in scripts if os.path.lexists(file) and not first_bytes(file).startswith(b"explore(")]
-    if os.path.lexists(page) and b"<title>Draw a digit and watch the code</title>" not in first_bytes(page):
-        foreign.append(page)
-    for file in foreign:
-        fault = f"{short_path(file)} was not written by this program"
-        raise UserError(f"{fault}: move it, or name another folder with --output-dir")
+    fault = f"{short_path(path)} cannot hold weights, since the page's files go to {short_path(page)}"
+    require(path != page and page not in path.parents, f"{fault}: name another file or folder")
 
 
 def pick_device(name):
@@ -1989,15 +2035,6 @@ def write_file(path, content, option):
             os.replace(unnamed, path)
     except OSError as error:
         raise UserError(cannot_write(path, error, option)) from error
-
-
-def first_bytes(path):
-    """The first 1000 bytes of a file; none when it is no file, or cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(1000)
-    except OSError:
-        return b""
 
 
 def require_writable(folder, option):

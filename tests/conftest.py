@@ -106,8 +106,8 @@ def is_quiet(stderr):
 def project(tmp_path):
     """A copy of the project without weights, to train in."""
     folder = tmp_path / "project"
-    (folder / "outputs" / "shipped").mkdir(parents=True)
-    for name in ("common.py", *(f"{method}.py" for method in METHODS), "outputs/shipped/explore.html"):
+    (folder / "outputs" / "shipped" / "explore").mkdir(parents=True)
+    for name in ("common.py", *(f"{method}.py" for method in METHODS), "outputs/shipped/explore/index.html"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "data").symlink_to(ROOT / "data")
     return folder

@@ -383,9 +383,9 @@ def test_git_ignores_what_users_train_and_nothing_that_is_shipped():
         return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
 
     for name in ("sparse_l1", "sparse_kl_seed1", "sparse_ksparse_k15", "mine"):
-        for suffix in (".js", "_features.png", "_comparison.png"):
-            assert ignored(f"outputs/{name}{suffix}") and not ignored(f"outputs/shipped/{name}{suffix}")
-    assert ignored("outputs/explore.html") and not ignored("outputs/shipped/explore.html")
+        for file in (f"explore/models/{name}.js", f"{name}_features.png", f"{name}_comparison.png"):
+            assert ignored(f"outputs/{file}") and not ignored(f"outputs/shipped/{file}")
+    assert ignored("outputs/explore/index.html") and not ignored("outputs/shipped/explore/index.html")
     assert ignored("checkpoints/sparse_l1_seed1.pt") and not ignored("sparse_l1.py")
     for name in SHIPPED:
         assert not ignored(f"checkpoints/{name}.pt")

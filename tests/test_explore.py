@@ -1,13 +1,18 @@
-"""outputs/shipped/explore.html in a real browser, opened from disk, against what Python says of the same images."""
+"""The page, outputs/shipped/explore/, in a real browser, mostly opened from disk, against what Python says of the same
+images."""
 
+import gzip
 import json
 import shutil
-from pathlib import Path
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
+import methods
 import pytest
 import torch
-from conftest import METHODS
+from conftest import METHODS, ROOT
 
 import common
 
@@ -117,8 +122,9 @@ def visit(browser, pages, faults):
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the page, and what all models share, but no model."""
-    for name in ("explore.html", "explore_images.js", "explore_models.js"):
-        shutil.copy(OUTPUTS / name, tmp_path)
+    for name in ("index.html", "images_MNIST.js", "models.js"):
+        shutil.copy(SHIPPED_PAGE / name, tmp_path)
+    (tmp_path / "models").mkdir()
     return tmp_path
 
 
@@ -659,7 +665,7 @@ def test_the_address_carries_the_unit(visit):
 
 
 def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
-    content = json.loads((OUTPUTS / "sparse_l1.js").read_text().strip()[len("explore(") : -len(");")])
+    content = content_of(SHIPPED_PAGE, "sparse_l1")
     dead = {
         "frequency": torch.zeros(512),
         "strongest": torch.full((512, 12), -1),
@@ -670,7 +676,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
     }
     kinds = dict.fromkeys(dead, "<f4") | {"strongest": "<i2", "middling": "<i2", "histogram": "<u2"}
     changes = {key: common.packed(values, kinds[key]) for key, values in dead.items()}
-    (folder / "sparse_l1.js").write_text(spoil(content, **changes))
+    model_file(folder, "sparse_l1").write_text(spoil(content, **changes))
     page = visit("sparse_l1/3", folder)
     page.wait_for_function("explorer.testImages")
     for order in ("frequency", "digit", "size", "likeness"):
@@ -927,10 +933,10 @@ def test_the_colours_follow_the_scheme(visit):
 
 
 def test_a_missing_file(visit, folder):
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    copy_model("sparse_l1", folder)
     page = visit("", folder, missing=["sparse_ksparse_k25.js"])
     assert page.inner_text("#message") == (
-        "There is no sparse_ksparse_k25.js beside this page. To write it: python sparse_ksparse.py --k 25"
+        "There is no models/sparse_ksparse_k25.js beside this page. To write it: python sparse_ksparse.py --k 25"
     )
     assert page.inner_text("#error") == "–"
     draw(page, (0.3, 0.3), (0.7, 0.7))  # one can draw all the same, and choose another
@@ -943,48 +949,60 @@ def test_a_missing_file(visit, folder):
 
 
 def test_a_page_starts_with_what_lies_beside_it(visit, tmp_path):
-    """The run that writes a model's file copies the page there, and lists what the folder has."""
+    """The run that writes a model's file copies the page there, and lists what the folder has. A model may be called as
+    the page's own files are."""
+    (tmp_path / "models").mkdir()
     for name in ("sparse_kl", "sparse_l1"):
-        shutil.copy(OUTPUTS / f"{name}.js", tmp_path)
-    (tmp_path / "2026-11-25T10:00.js").write_text(
-        (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', '"2026-11-25T10:00"', 1)
-    )
-    (tmp_path / "notes.js").write_text("mine")
-    (tmp_path / "lib.js").mkdir()
-    (tmp_path / "gone.js").symlink_to("nowhere")
-    common.write_page(tmp_path, common.ROOT / "data")
+        copy_model(name, tmp_path)
+    own = ["2026-11-25T10:00", "images_MNIST", "index", "models"]
+    for name in own:
+        model_file(tmp_path, name).write_text(spoil(content_of(SHIPPED_PAGE, "sparse_l1"), name=name))
+    common.write_page(tmp_path, "MNIST", ARCHIVE)
     page = visit("", tmp_path)
     options = page.locator("#models option").evaluate_all("options => options.map(option => option.value)")
-    assert options == ["sparse_l1", "sparse_kl", "2026-11-25T10:00"]
+    assert options == ["sparse_l1", "sparse_kl", *own]
     assert page.input_value("#models") == "sparse_l1" and look(page)["active"] > 0
-    page.select_option("#models", "2026-11-25T10:00")
-    page.wait_for_function("explorer.model?.name === '2026-11-25T10:00'")
+    for name in own:
+        page.select_option("#models", name)
+        page.wait_for_function("name => explorer.model?.name === name && explorer.testImages", arg=name)
+
+
+def test_a_server_can_serve_the_folder(visit):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SHIPPED_PAGE)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            page = visit("sparse_l1/359", address=f"http://127.0.0.1:{server.server_port}/")
+            page.wait_for_function("explorer.testImages")
+            look(page)
+            assert page.inner_text("#unit-title") == "Unit 359" and page.is_visible("#strongest button")
+        finally:
+            server.shutdown()
 
 
 def test_without_what_models_share(visit, folder):
     """The page alone, with a model's file."""
-    missing = ["explore_images.js", "explore_models.js"]
+    missing = ["images_MNIST.js", "models.js"]
     for name in missing:
         (folder / name).unlink()
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    copy_model("sparse_l1", folder)
     page = visit("sparse_l1/3", folder, missing=missing)
     page.wait_for_function("document.querySelector('#no-examples').textContent")
     assert look(page)["active"] > 0 and page.locator("#models option").count() == len(NAMES)
-    assert "explore_images.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
+    assert "images_MNIST.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
     assert not page.is_visible("#strongest")
 
 
 @pytest.mark.parametrize("content", ["explore(", 'explore("*");', 'explore("AAAA");', "explore([]);", ""])
 def test_test_images_that_cannot_be_read(visit, folder, content):
-    (folder / "explore_images.js").write_text(content)
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    (folder / "images_MNIST.js").write_text(content)
+    copy_model("sparse_l1", folder)
     page = visit("sparse_l1", folder)
     page.wait_for_function("document.querySelector('#no-examples').textContent")
     assert look(page)["active"] > 0 and "\n" not in page.inner_text("#no-examples")
-
-
-def spoil(content, **changes):
-    return f"explore({json.dumps({**content, **changes})});"
 
 
 DAMAGED = {
@@ -992,7 +1010,10 @@ DAMAGED = {
     "empty": lambda content: "",
     "cut off": lambda content: spoil(content)[:100_000],
     "another model": lambda content: spoil(content, name="sparse_kl"),
-    "unknown method": lambda content: spoil(content, method="toString"),
+    "unknown function": lambda content: spoil(content, activation="toString"),
+    "function that is no name": lambda content: spoil(content, squash=["sigmoid"]),
+    "no threshold": lambda content: spoil(content, active_above=None),
+    "no data set": lambda content: spoil(content, dataset=None),
     "no object": lambda content: "explore(null);",
     "no hidden": lambda content: spoil(content, hidden=None),
     "negative hidden": lambda content: spoil(content, hidden=-1),
@@ -1023,6 +1044,16 @@ def test_a_damaged_file(visit, folder):
         page.select_option("#models", "sparse_kl")
         page.wait_for_function("explorer.view")
         assert not page.is_visible("#message")
+
+
+def test_a_function_that_the_page_does_not_have(visit, folder):
+    for key in ("activation", "squash"):
+        text = spoil(content_of(SHIPPED_PAGE, "sparse_l1"), **{key: "alert"})
+        model_file(folder, "sparse_l1").write_text(text)
+        assert visit("sparse_l1", folder).inner_text("#message") == (
+            f"models/sparse_l1.js cannot be used: this page has no function called alert, which is its {key}. "
+            "To write it: python sparse_l1.py"
+        )
 
 
 def test_a_wrong_k(visit, folder):

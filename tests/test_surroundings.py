@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote
 
 import matplotlib
 import numpy as np
@@ -153,7 +152,7 @@ def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
         title = "".join(text.get_text() for text in figure.texts) + figure.axes[0].get_title()
         assert name.replace(" ", "") in title.replace("\n", "").replace(" ", "")
     common.write_explorer(model, report, digits, tmp_path)
-    content = (tmp_path / f"{name}.js").read_text().removeprefix("explore(").removesuffix(");\n")
+    content = (tmp_path / "models" / f"{name}.js").read_text().removeprefix("explore(").removesuffix(");\n")
     assert json.loads(content)["name"] == name
 
 
@@ -243,20 +242,18 @@ def test_weights_and_pictures_in_each_others_way(inside, refused):
     for options in (TRAIN, []):
         line = refused(*options, "--checkpoint", "folder", "--output-dir", "out")
         assert "folder is a folder: name a file" in line
-    line = refused(*TRAIN, "--checkpoint", "out/explore.html", "--output-dir", "out")
-    assert "cannot be the name of weights: explore... are the page's own files" in line
+    for path in ("out/explore", "out/explore/index.html", "out/explore/models/mine.js"):
+        line = refused(*TRAIN, "--checkpoint", path, "--output-dir", "out")
+        assert f"{path} cannot hold weights, since the page's files go to out/explore: name another" in line
 
 
-@pytest.mark.parametrize("name", ["explore.html", "explore_models.js", "l1.js", "folder"])
-def test_somebody_elses_page_stays(inside, refused, name):
+def test_somebody_elses_file_where_the_page_goes(inside, refused):
     (inside / "out").mkdir()
-    if name == "folder":
-        name = "l1.js"
-        (inside / "out" / name).mkdir()
-    else:
-        (inside / "out" / name).write_text("mine")
+    (inside / "out" / "explore").write_text("mine")
     line = refused("--checkpoint", "l1.pt", "--output-dir", "out")
-    assert f"out/{name} was not written by this program: move it" in line
+    assert (
+        "cannot write out/explore: it is a file, and has to be a folder; name another place with --output-dir" in line
+    )
 
 
 def test_a_loop_of_links(inside, refused):
@@ -369,7 +366,7 @@ def test_output_can_be_redirected_in_python(room, monkeypatch):
     with contextlib.redirect_stdout(out):
         common.main(METHODS["sparse_l1"].cls)
     torch.set_flush_denormal(False)
-    assert out.getvalue().endswith(f"out/explore.html#{quote('l1')}\n")
+    assert out.getvalue().endswith("out/explore/index.html#l1\n")
 
 
 def test_the_advice_fits_the_failure(tmp_path):
