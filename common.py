@@ -830,6 +830,7 @@ def mean_loss(model, images, precision="float32"):
 # 4. Evaluation -------------------------------------------------------------------------------------------
 KEPT = (25, 50)  # numbers of units for which the report says what they alone draw
 STRONGEST, MIDDLING, BINS = 12, 6, 20  # of `Examples`
+SEARCHED = 30_000  # images among which examples are looked for: the page has two bytes for their numbers
 
 
 class Examples(NamedTuple):
@@ -861,7 +862,7 @@ class Report:
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
     digits: torch.Tensor | None  # [10, hidden], each digit's share of a unit's mean code; None without labels
     missing_digits: list  # those of which there is no image, and so no share
-    examples: Examples  # of the test images
+    examples: Examples  # of the first 30,000 test images
 
 
 @torch.no_grad()
@@ -904,7 +905,7 @@ def evaluate(model, images, labels):
         frequency=frequency.cpu(),
         digits=digits,
         missing_digits=missing_digits,
-        examples=find_examples(code, model.active_above),
+        examples=find_examples(code[:SEARCHED], model.active_above),
     )
 
 
@@ -1188,7 +1189,7 @@ def draw_pictures(model, report, data):
         "train": plot_rows(train_rows, f"{model.name}: training images"),
     }
     if report.digits is not None:
-        figures["codes"] = plot_codes(model.name, report)
+        figures["codes"] = plot_codes(model.name, report, word_for_label(model.dataset))
     return figures
 
 
@@ -1385,8 +1386,9 @@ def marked(images, picture):
     return paper + images[..., None] * (ink - paper)
 
 
-def plot_codes(name, report):
-    """On which digits a unit is active: one row a digit, one column a unit, units grouped by the digit they prefer."""
+def plot_codes(name, report, digit_or_class):
+    """On which digits (or classes, of other data) a unit is active: one row a digit, one column a unit, units grouped
+    by the digit they prefer."""
     digits = [digit for digit in range(10) if digit not in report.missing_digits]
     shares = report.digits[digits].numpy()
     peak = shares.max(axis=0)
@@ -1394,7 +1396,7 @@ def plot_codes(name, report):
     order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
-    title = f"{name}: on which digits each unit is active"
+    title = f"{name}: on which {digit_or_class} each unit is active"
     if report.missing_digits:
         title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
     figure, axes = framed(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
@@ -1402,7 +1404,7 @@ def plot_codes(name, report):
         axes.text(-8, row * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
     for edge in np.flatnonzero(np.diff(preferred[order])):
         axes.axvline((edge + 1) * zoom - 0.5, color=QUIET, lw=0.6)
-    note = f"{len(order)} units, grouped by the digit they prefer, the most selective of each group first"
+    note = f"{len(order)} units, grouped by the {digit_or_class} they prefer, the most selective of each group first"
     axes.text(0, pixels.shape[0] + 8, note, size=9, color=QUIET, va="top")
     if len(digits) > 1:  # of one digit all shares are 1
         bar = figure.colorbar(figure.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
@@ -1446,7 +1448,7 @@ def plot_parts(model, name, report, images):
     grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
     tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
     gap, zoom = 14, 2
-    title = f"{name}: digit, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
+    title = f"{name}: image, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
     figure, axes = framed(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
     for (row, column), number in np.ndenumerate(units.numpy()):
         left, top = corner(row * (n + 3) + 2 + column, n + 3, gap, zoom)
@@ -1598,7 +1600,12 @@ def option_parser(cls):
     form = argparse.RawDescriptionHelpFormatter
     description = sys.modules[cls.__module__].__doc__
     parser = OptionParser(description=description, formatter_class=form, allow_abbrev=False)
-    parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
+    parser.add_argument(
+        "--train",
+        action="store_true",
+        help="train anew, and replace the weights of that name; a training cannot be continued, since its learning rate "
+        "and k end with it: ask for more --epochs",
+    )
 
     model = parser.add_argument_group(
         "model and training", "These define the model, and name its weights: checkpoints/NAME.pt"
@@ -1619,7 +1626,11 @@ def option_parser(cls):
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     places.add_argument(
-        "--data-dir", type=path_option, default=ROOT / "data", metavar="DIR", help="where MNIST lies (default: data)"
+        "--data-dir",
+        type=path_option,
+        default=ROOT / "data",
+        metavar="DIR",
+        help="where the images lie, in NAME/raw (default: data)",
     )
     places.add_argument(
         "--checkpoint",
@@ -1737,7 +1748,7 @@ def run(cls):
             save_checkpoint(model, path)
         report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
         print_line(report_text(model, report, path))
-        pictures += write_outputs(model.cpu(), report, data, options.output_dir, own_digits)
+        pictures += write_outputs(model, report, data, options.output_dir, own_digits)
         compared.append((model, report))
 
     if len(models) > 1:
@@ -1752,7 +1763,7 @@ def write_outputs(model, report, data, folder, own_digits=None):
     """Write all pictures of a trained model, and its page, to a folder, and print where they are.
 
     Args:
-        model: an Autoencoder on the CPU.
+        model: an Autoencoder; it ends on the CPU.
         report: its Report, of the test images of `data`.
         data: Data.
         folder: a path.
@@ -1761,7 +1772,7 @@ def write_outputs(model, report, data, folder, own_digits=None):
     Returns:
         the paths of the pictures.
     """
-    folder = full_path(folder)
+    folder, model = full_path(folder), model.cpu()
     figures = draw_pictures(model, report, data)
     for name, digit in (own_digits or {}).items():
         figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
@@ -1978,7 +1989,7 @@ def report_text(model, report, path=None):
     kept = " and ".join(f"{error:.5f} from {n}" for n, error in report.kept.items())
     lines = [
         (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
-        ("weights", "not saved" if path is None else short_path(path)),
+        ("weights", "not saved yet" if path is None else short_path(path)),
         ("trained with", ", ".join(f"{key} {value}" for key, value in model.config.items())),
         ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
         ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
@@ -1991,10 +2002,10 @@ def report_text(model, report, path=None):
         ("mean code", f"{report.mean_code:.4f}"),
     ]
     if report.digits is None:
-        lines.append(("digits", "the images have no labels, so there is no picture of the codes"))
+        lines.append(("labels", "the images have none, so there is no picture of the codes"))
     elif report.missing_digits:
         missing = ", ".join(map(str, report.missing_digits))
-        lines.append(("digits", f"there is no test image of {missing}, so the picture of the codes lacks them"))
+        lines.append(("labels", f"there is no test image of {missing}, so the picture of the codes lacks them"))
     lines.append(("pictures", ""))
     return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
 

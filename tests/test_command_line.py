@@ -186,8 +186,8 @@ def test_several_values_make_a_model_each_and_a_comparison(done, here, line, mod
         assert [float(number) for number in shown.split()] == pytest.approx([*map(float, row)], abs=0.06)
         for loss in (1, 2):
             assert f"{float(row[loss]):.5f}" in out  # the report's
-    for model, value in zip(models, line.split()[2:], strict=True):
-        _ = common.load_pretrained(model + suffix)
+    for name, value in zip(models, line.split()[2:], strict=True):
+        model = common.load_pretrained(name + suffix)
         assert model.config[common.compared_key(METHODS[line.split()[0]].cls)] == float(value)
 
 
@@ -312,7 +312,7 @@ def test_a_file_where_a_folder_is_needed(refuses, here, options, flag):
 
 
 def test_help_names_every_option_and_its_default(command, method):
-    result = command(f"{method.cls.name} --help")
+    result = command(f"{method.name} --help")
     assert result.status == 0
     described = {}
     for line in result.out.split("\noptions:\n")[1].splitlines():

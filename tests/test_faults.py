@@ -117,8 +117,8 @@ def after_an_epoch(monkeypatch):
     show_progress = common.show_progress
 
     def after_an_epoch(function):
-        def then(bar, label, history, training):
-            show_progress(bar, label, history, training)
+        def then(bar, history, model):
+            show_progress(bar, history, model)
             if len(history.train_loss) == 1:
                 function()
 
@@ -193,7 +193,7 @@ def test_a_damaged_archive(room, archives, places, no_network, call):
     archive.write_bytes(archive.read_bytes()[:-5000])
     before = contents(room / "data")
     result = call("sparse_l1", *places, "--data-dir", room / "data")
-    one_line(result, 1, "t10k-images-idx3-ubyte.gz is damaged", "name another folder with --data-dir")
+    one_line(result, 1, "t10k-images-idx3-ubyte.gz is not MNIST's (it is damaged", "move it away to have it downloaded")
     assert contents(room / "data") == before
 
 

@@ -229,7 +229,7 @@ def test_pictures_without_some_labels(trained, small, tmp_path, lacking):
         assert same(tile(pixels, 102, top, 0, column, 4, 2), colours(image, "gray_r"))
     text = common.report_text(model, report, "x.pt")
     if labels is None:
-        assert torch.equal(shown, common.to_float(images[:10])) and "have no labels, so" in text
+        assert torch.equal(shown, common.to_float(images[:10])) and "the images have none, so" in text
     else:
         rows = [text.get_text() for text in figures["codes"].axes[0].texts]
         titles = figures["codes"].texts[0].get_text().split("\n")

@@ -9,7 +9,7 @@ from conftest import METHODS, ROOT, command_of, contents, ended, environment, is
 import common
 
 KINDS = ("codes", "features", "loss", "parts", "test", "train", "units")
-LIST = "outputs/explore_models.js"  # of what is there when a run ends
+LIST = "outputs/explore/models.js"  # of what is there when a run ends
 TINY = ["--hidden", 32, "--epochs", 1, "--batch-size", 3000]
 
 
@@ -69,7 +69,7 @@ def test_as_users_start_it(room):
 def test_without_docstrings():
     """python -OO drops them."""
     result = ended(start([sys.executable, "-OO", ROOT / "sparse_ksparse.py", "--help"]))
-    assert result.status == 0 and "--k K" in result.out, result
+    assert result.status == 0 and "--k N" in result.out, result
 
 
 def test_shipped_weights_are_what_a_command_without_options_shows(tmp_path, call):

@@ -1,0 +1,115 @@
+"""The other door: the README's Python, in its order, and a fourth method."""
+
+import contextlib
+import io
+import re
+import runpy
+import shutil
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, ended, environment, run, start
+
+import common
+from sparse_l1 import SparseL1
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+def test_the_readmes_python_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "blocks.py").write_text("".join(block for block in BLOCKS if "common.main(" not in block))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        found = runpy.run_path("blocks.py")
+    for name in ("mine.pt", "outputs/sparse_l1_l1-weight0.0001_epochs3_parts.png", "outputs/explore/index.html"):
+        assert (tmp_path / name).is_file(), name
+    model, report = found["model"], found["report"]
+    assert model.config["l1_weight"] == 1e-4 and len(model.history.test_loss) == 3 and found["code"].shape == (10, 512)
+    assert f"test loss     {report.loss:.5f} BCE" in out.getvalue() and report.loss < 0.08
+    assert "weights       not saved yet" in out.getvalue()
+
+
+def test_both_doors_make_the_same_weights(data, tmp_path):
+    """Bit for bit, also when the caller has drawn random numbers and computed before."""
+    options = ["--hidden", 32, "--epochs", 1, "--batch-size", 3000, "--checkpoint", tmp_path / "x.pt"]
+    result = run("sparse_l1.py", "--train", *options, "--output-dir", tmp_path)
+    assert result.status == 0, result.err
+    torch.rand(5)
+    model = SparseL1(hidden=32, epochs=1, batch_size=3000)
+    common.train(model, data)
+    other = common.load_pretrained(tmp_path / "x.pt")
+    assert (model.config, model.history) == (other.config, other.history)
+    assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
+
+
+def test_pictures_of_a_model_that_was_just_trained(small, tmp_path, capsys):
+    """It still wants gradients."""
+    model = SparseL1(hidden=16, epochs=1)
+    common.train(model, small)
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    pictures = common.write_outputs(model, report, small, tmp_path)
+    assert len(pictures) == 7 and (tmp_path / "explore" / "models" / f"{model.name}.js").is_file()
+
+
+@pytest.fixture
+def with_a_fourth_method(project):
+    """A copy of the project, and the README's fourth method in it."""
+    (script,) = [block for block in BLOCKS if "common.main(" in block]
+    (project / "sparse_hoyer.py").write_text(script)
+    assert len(script.splitlines()) <= 45
+    return project
+
+
+LOOK = """
+import common
+model = common.load_pretrained("checkpoints/sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_batch-size3000.pt")
+print(type(model).__name__, model.config["hoyer_weight"], model.config["dataset"])
+"""
+
+
+def test_a_fourth_method_in_a_file_beside_the_others(with_a_fourth_method):
+    """It has all that the three have, with no edit elsewhere."""
+    project = with_a_fourth_method
+    options = ["--hoyer-weight", 1e-3, "--hidden", 32, "--epochs", 2, "--batch-size", 3000]
+    first = run(project / "sparse_hoyer.py", *options)
+    assert first.status == 0, first.err
+    name = "sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_batch-size3000"
+    assert f"outputs/explore/index.html#{name}" in first.out
+    assert len(list((project / "outputs").glob(f"{name}_*.png"))) == 7
+    assert '"activation": "relu"' in (project / "outputs" / "explore" / "models" / f"{name}.js").read_text()[:1000]
+    second = run(project / "sparse_hoyer.py", *options)
+    assert second.status == 0 and "epoch 1/2" not in second.out and first.out.endswith(second.out)
+    command = [sys.executable, "-c", LOOK]
+    look = ended(start(command, cwd=project, env=environment(PYTHONPATH=str(project))))
+    assert look.out == "Hoyer 0.001 MNIST\n", look
+    wrong = run(project / "sparse_hoyer.py", "--hoyer-weight", "-1")
+    assert wrong.status == 2 and "hoyer_weight has to be at least 0, not -1.0" in wrong.err
+
+
+def test_weights_of_a_method_that_is_not_there(with_a_fourth_method, tmp_path):
+    model = SparseL1(hidden=4, epochs=1)
+    with pytest.raises(common.UserError, match="there is no script sparse_other.py of a method beside common.py"):
+        common.find_method("sparse_other")
+    for name in ("os", "../sparse_l1", "sparse_l1.py", "common"):
+        with pytest.raises(common.UserError, match="there is no script"):
+            common.find_method(name)
+    assert common.find_method(model.method) is type(model)
+
+
+def test_other_data_have_another_name(project, tmp_path):
+    """And weights of other data are never taken for MNIST's, whatever folder is named."""
+    raw = tmp_path / "elsewhere" / "mine" / "raw"
+    shutil.copytree(ROOT / "data" / "MNIST" / "raw", raw)
+    options = ["--hidden", 16, "--epochs", 1, "--batch-size", 3000, "--data-dir", tmp_path / "elsewhere"]
+    result = run(project / "sparse_l1.py", "--train", *options, "--dataset", "mine")
+    assert result.status == 0, result.err
+    (path,) = (project / "checkpoints").iterdir()
+    assert path.name == "sparse_l1_hidden16_epochs1_batch-size3000_datasetmine.pt"
+    assert "on which class each unit is active" not in result.out and "dataset mine" in result.out
+    assert "images_mine.js" in {file.name for file in (project / "outputs" / "explore").iterdir()}
+    second = run(project / "sparse_l1.py", *options, "--dataset", "mine")
+    assert second.status == 0 and "epoch 1/1" not in second.out
+    taken = run(project / "sparse_l1.py", "--checkpoint", path, "--dataset", "MNIST")
+    assert taken.status == 1 and "was trained with dataset = mine, not MNIST" in taken.err
