@@ -1513,9 +1513,9 @@ def write_explorer(model, report, images, folder):
         "digits": None if report.digits is None else packed((255 * report.digits).round(), "u1"),
         "missing_digits": report.missing_digits,
         "frequency": packed(report.frequency, "<f4"),
-        "strongest": packed(examples.strongest, "<i2"),
+        "strongest": packed(examples.strongest % 65_536, "<u2"),  # -1 is 65535
         "strongest_code": packed(examples.strongest_code, "<f4"),
-        "middling": packed(examples.middling, "<i2"),
+        "middling": packed(examples.middling % 65_536, "<u2"),
         "middling_code": packed(examples.middling_code, "<f4"),
         "histogram": packed(examples.histogram, "<u2"),
         "images": packed((255 * images).round(), "u1"),
