@@ -830,7 +830,7 @@ def mean_loss(model, images, precision="float32"):
 # 4. Evaluation -------------------------------------------------------------------------------------------
 KEPT = (25, 50)  # numbers of units for which the report says what they alone draw
 STRONGEST, MIDDLING, BINS = 12, 6, 20  # of `Examples`
-SEARCHED = 30_000  # images among which examples are looked for: the page has two bytes for their numbers
+SEARCHED = 65_000  # images among which examples are looked for: the page has two bytes for their numbers
 
 
 class Examples(NamedTuple):
@@ -862,7 +862,7 @@ class Report:
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
     digits: torch.Tensor | None  # [10, hidden], each digit's share of a unit's mean code; None without labels
     missing_digits: list  # those of which there is no image, and so no share
-    examples: Examples  # of the first 30,000 test images
+    examples: Examples  # of the first 65,000 test images
 
 
 @torch.no_grad()
@@ -1515,9 +1515,9 @@ def write_explorer(model, report, images, folder):
         "digits": None if report.digits is None else packed((255 * report.digits).round(), "u1"),
         "missing_digits": report.missing_digits,
         "frequency": packed(report.frequency, "<f4"),
-        "strongest": packed(examples.strongest, "<i2"),
+        "strongest": packed(examples.strongest % 65_536, "<u2"),  # -1 is 65535
         "strongest_code": packed(examples.strongest_code, "<f4"),
-        "middling": packed(examples.middling, "<i2"),
+        "middling": packed(examples.middling % 65_536, "<u2"),
         "middling_code": packed(examples.middling_code, "<f4"),
         "histogram": packed(examples.histogram, "<u2"),
         "images": packed((255 * images).round(), "u1"),
@@ -1603,8 +1603,8 @@ def option_parser(cls):
     parser.add_argument(
         "--train",
         action="store_true",
-        help="train anew, and replace the weights of that name; a training cannot be continued, since its learning rate "
-        "and k end with it: ask for more --epochs",
+        help="train anew, and replace the weights of that name; a training cannot be continued, since its learning "
+        "rate and k end with it: ask for more --epochs",
     )
 
     model = parser.add_argument_group(

@@ -1,7 +1,6 @@
 """The page, outputs/shipped/explore/, in a real browser, mostly opened from disk, against what Python says of the same
 images."""
 
-import gzip
 import json
 import shutil
 import threading
@@ -9,7 +8,6 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
-import methods
 import pytest
 import torch
 from conftest import METHODS, ROOT
@@ -18,7 +16,7 @@ import common
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
-OUTPUTS = Path(__file__).resolve().parent.parent / "outputs" / "shipped"
+SHIPPED_PAGE = ROOT / "outputs" / "shipped" / "explore"
 FIRST = "sparse_ksparse_k25"  # what the page shows when its address names no model
 NAMES = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -69,20 +67,29 @@ RENEW = """address => {
 
 @pytest.fixture
 def visit(browser, pages, faults):
-    """visit(address, folder=..., ...): the page as it is when it has been opened. A page of the shipped models that is
-    open already is put back to that, unless it has to be `fresh`. Afterwards: it has said nothing in the console,
-    raised nothing, and asked for nothing but files. A missing file is the one thing of which a browser always tells
-    the console."""
+    """visit(address, folder=..., ...): the page as it is when it has been opened, from a folder, or from a `server`. A
+    page of the shipped models that is open already is put back to that, unless it has to be `fresh`. Afterwards: it has
+    said nothing in the console, raised nothing, and asked for nothing but files, or what that server has. A missing
+    file is the one thing of which a browser always tells the console."""
     contexts, allowed = [], []
     faults.clear()
 
-    def visit(address="", folder=OUTPUTS, missing=(), fresh=False, has_touch=False, viewport=(1200, 900), **media):
+    def visit(
+        address="",
+        folder=SHIPPED_PAGE,
+        missing=(),
+        server=None,
+        fresh=False,
+        has_touch=False,
+        viewport=(1200, 900),
+        **media,
+    ):
         allowed.extend(f"{file} net::ERR_FILE_NOT_FOUND" for file in missing)
-        size, stays = {"width": viewport[0], "height": viewport[1]}, folder == OUTPUTS and not fresh
+        size, stays = {"width": viewport[0], "height": viewport[1]}, folder == SHIPPED_PAGE and not (server or fresh)
         media = {"color_scheme": "light", "forced_colors": "none", **media}
         if not stays or has_touch not in pages:
             context = browser.new_context(viewport=size, has_touch=has_touch, **media)
-            page = open_page(context, folder, address)
+            page = open_page(context, server or (folder / "index.html").as_uri(), address)
             if not stays:
                 contexts.append(context)
                 return page
@@ -99,13 +106,14 @@ def visit(browser, pages, faults):
         page.evaluate(SETTLED)
         return page
 
-    def open_page(context, folder, address):
+    def open_page(context, place, address):
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: faults.append(describe(message)))
         page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
-        page.on("request", lambda r: r.url.startswith(("file://", "data:")) or faults.append(f"request: {r.url}"))
-        page.goto((folder / "explore.html").as_uri() + (f"#{address}" if address else ""))
+        known = ("file://" if place.startswith("file://") else place, "data:")
+        page.on("request", lambda r: r.url.startswith(known) or faults.append(f"request: {r.url}"))
+        page.goto(place + (f"#{address}" if address else ""))
         page.wait_for_function("explorer.view || document.querySelector('#message').textContent")
         return page
 
@@ -139,6 +147,25 @@ def digits():
 def shipped(request):
     """The name of each shipped model in turn."""
     return request.param
+
+
+def model_file(folder, name):
+    return folder / "models" / f"{name}.js"
+
+
+def copy_model(name, folder):
+    """Put a shipped model beside the page in another folder."""
+    shutil.copy(model_file(SHIPPED_PAGE, name), model_file(folder, name))
+
+
+def content_of(folder, name):
+    """What a model's file hands to the page."""
+    return json.loads(model_file(folder, name).read_text().removeprefix("explore(").removesuffix(");\n"))
+
+
+def spoil(content, **changes):
+    """The text of a model's file in which some values are others."""
+    return f"explore({json.dumps({**content, **changes})});"
 
 
 SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -461,7 +488,7 @@ def test_set():
 @torch.no_grad()
 def test_the_images_that_light_a_unit_agree_with_python(visit, test_set, shipped):
     name = shipped
-    assert (OUTPUTS / f"{name}.js").stat().st_size < 5_000_000
+    assert model_file(SHIPPED_PAGE, name).stat().st_size < 5_000_000
     model = common.load_pretrained(name)
     code = common.encode_all(model, test_set.test_images)
     page = visit(name)
@@ -948,7 +975,7 @@ def test_a_missing_file(visit, folder):
     assert not page.is_visible("#message") and look(page)["active"] > 0
 
 
-def test_a_page_starts_with_what_lies_beside_it(visit, tmp_path):
+def test_a_page_starts_with_what_lies_beside_it(visit, test_set, tmp_path):
     """The run that writes a model's file copies the page there, and lists what the folder has. A model may be called as
     the page's own files are."""
     (tmp_path / "models").mkdir()
@@ -957,7 +984,7 @@ def test_a_page_starts_with_what_lies_beside_it(visit, tmp_path):
     own = ["2026-11-25T10:00", "images_MNIST", "index", "models"]
     for name in own:
         model_file(tmp_path, name).write_text(spoil(content_of(SHIPPED_PAGE, "sparse_l1"), name=name))
-    common.write_page(tmp_path, "MNIST", ARCHIVE)
+    common.write_page(tmp_path, test_set)
     page = visit("", tmp_path)
     options = page.locator("#models option").evaluate_all("options => options.map(option => option.value)")
     assert options == ["sparse_l1", "sparse_kl", *own]
@@ -975,7 +1002,7 @@ def test_a_server_can_serve_the_folder(visit):
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SHIPPED_PAGE)) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
-            page = visit("sparse_l1/359", address=f"http://127.0.0.1:{server.server_port}/")
+            page = visit("sparse_l1/359", server=f"http://127.0.0.1:{server.server_port}/")
             page.wait_for_function("explorer.testImages")
             look(page)
             assert page.inner_text("#unit-title") == "Unit 359" and page.is_visible("#strongest button")
@@ -1020,7 +1047,7 @@ DAMAGED = {
     "missing key": lambda content: spoil({key: value for key, value in content.items() if key != "median_code"}),
     "wrong length": lambda content: spoil(content, bias=content["bias"][:-8]),
     "bad base64": lambda content: spoil(content, encoder="*" + content["encoder"][1:]),
-    "images that are none": lambda content: spoil(content, strongest=common.packed(torch.full((6144,), 10_000), "<i2")),
+    "images of another length": lambda content: spoil(content, strongest=content["middling"]),
     "of an earlier version": lambda content: spoil({k: v for k, v in content.items() if k != "frequency"}),
     "no text": lambda content: spoil(content, images=3),
     "NaN": lambda content: spoil(content, decoder_bias="AADAfwAA" + content["decoder_bias"][8:]),
@@ -1030,15 +1057,15 @@ DAMAGED = {
 
 
 def test_a_damaged_file(visit, folder):
-    content = json.loads((OUTPUTS / "sparse_l1.js").read_text().strip()[len("explore(") : -len(");")])
-    shutil.copy(OUTPUTS / "sparse_kl.js", folder)
+    content = content_of(SHIPPED_PAGE, "sparse_l1")
+    copy_model("sparse_kl", folder)
     page = visit("sparse_kl", folder)
     for damage, spoilt in DAMAGED.items():
-        (folder / "sparse_l1.js").write_text(spoilt(content))
+        model_file(folder, "sparse_l1").write_text(spoilt(content))
         go(page, "sparse_l1")
         page.wait_for_function("message.textContent")
         message = page.inner_text("#message")
-        assert message.startswith("sparse_l1.js is damaged: "), damage
+        assert message.startswith("models/sparse_l1.js cannot be used: "), damage
         assert message.endswith(". To write it: python sparse_l1.py") and "\n" not in message, damage
         assert not page.evaluate("explorer.model"), damage
         page.select_option("#models", "sparse_kl")
@@ -1047,21 +1074,23 @@ def test_a_damaged_file(visit, folder):
 
 
 def test_a_function_that_the_page_does_not_have(visit, folder):
-    for key in ("activation", "squash"):
-        text = spoil(content_of(SHIPPED_PAGE, "sparse_l1"), **{key: "alert"})
-        model_file(folder, "sparse_l1").write_text(text)
-        assert visit("sparse_l1", folder).inner_text("#message") == (
-            f"models/sparse_l1.js cannot be used: this page has no function called alert, which is its {key}. "
-            "To write it: python sparse_l1.py"
+    page = visit("", folder, missing=["sparse_ksparse_k25.js"])
+    for name, key in (("sparse_l1", "activation"), ("sparse_kl", "squash")):
+        model_file(folder, name).write_text(spoil(content_of(SHIPPED_PAGE, name), **{key: "alert"}))
+        go(page, name)
+        page.wait_for_function("name => message.textContent.includes(name)", arg=name)
+        assert page.inner_text("#message") == (
+            f"models/{name}.js cannot be used: this page has no function called alert, which is its {key}. "
+            f"To write it: python {name}.py"
         )
 
 
 def test_a_wrong_k(visit, folder):
-    content = json.loads((OUTPUTS / "sparse_ksparse_k5.js").read_text().strip()[len("explore(") : -len(");")])
-    shutil.copy(OUTPUTS / "sparse_l1.js", folder)
+    content = content_of(SHIPPED_PAGE, "sparse_ksparse_k5")
+    copy_model("sparse_l1", folder)
     page = visit("sparse_l1", folder)
     for k in (None, 0, 1001, 2.5):
-        (folder / "sparse_ksparse_k5.js").write_text(spoil(content, k=k))
+        model_file(folder, "sparse_ksparse_k5").write_text(spoil(content, k=k))
         go(page, "sparse_ksparse_k5")
         page.wait_for_function("message.textContent")
         assert "its k is wrong" in page.inner_text("#message"), k
@@ -1072,9 +1101,7 @@ def test_a_wrong_k(visit, folder):
 def test_a_model_of_ones_own(visit, folder):
     names = ["my own sparse_l1 ü 0.001", "2026-11-25T10:00", "cost_$5 #3 100%25", "<i>'\"&?"]
     for name in names:
-        (folder / f"{name}.js").write_text(
-            (OUTPUTS / "sparse_l1.js").read_text().replace('"sparse_l1"', json.dumps(name), 1)
-        )
+        model_file(folder, name).write_text(spoil(content_of(SHIPPED_PAGE, "sparse_l1"), name=name))
     page = visit(quote(names[0]), folder)
     for number, name in enumerate(names, start=1):
         go(page, quote(name))
@@ -1118,7 +1145,7 @@ def own_models(tmp_path_factory):
         shown, own = images[chosen], labels[chosen] if has_labels else None
         report = common.evaluate(model, shown, own)
         common.write_explorer(model, report, common.first_images(shown, own), folder)
-        common.write_page(folder, common.ROOT / "data")
+        common.write_page(folder, data)
         return folder, model, model.name, common.first_images(shown, own)
 
     return write
@@ -1164,3 +1191,176 @@ def test_without_labels(visit, own_models):
     assert page.is_hidden("#bars") and page.inner_text("#bars-note") == "The test images have no labels."
     assert page.locator("#order option:disabled").get_attribute("value") == "digit"
     assert "test image 9" in page.inner_text("#input-note")
+
+
+# Methods and data sets of one's own
+
+
+class Fourth(common.Autoencoder):
+    """A method as somebody might write it."""
+
+    method = "fourth"
+    hyperparameters = common.hyperparameters({}, hidden=16, epochs=2, batch_size=100, precision="float32")
+
+    def initialise(self):
+        self.encoder.weight.normal_(std=0.1)
+        self.dictionary.copy_(self.encoder.weight)
+
+    def activation(self, hidden):
+        return torch.where(hidden > 0, hidden, 0)
+
+    def penalty(self, hidden, code):
+        return 1e-4 * code.square().sum(dim=1).mean()
+
+
+class Linear(Fourth):
+    """What it draws may be below 0 and above 1."""
+
+    active_above = 0.25
+    loss_name = "MSE"
+
+    def squash(self, output):
+        return output
+
+    def reconstruction_loss(self, output, images):
+        return (output - images).square().mean()
+
+
+class Tanh(Linear):
+    """What no page has heard of."""
+
+    def activation(self, hidden):
+        return hidden.tanh()
+
+
+class Bent(Tanh):
+    def squash(self, output):
+        return output.sin()
+
+
+@pytest.fixture(scope="module")
+def write_own(small):
+    """write_own(folder, cls, name=..., data=...): a trained model of a class, with its page's file."""
+
+    def write(folder, cls, name="own", data=small):
+        model = cls(dataset=data.name)
+        common.train(model, data)
+        model.requires_grad_(False).name = name
+        report = common.evaluate(model, data.test_images, data.test_labels)
+        common.write_explorer(model, report, common.first_images(data.test_images, data.test_labels), folder)
+        return model
+
+    return write
+
+
+@pytest.mark.parametrize(("cls", "squash"), [(Fourth, "sigmoid"), (Linear, "identity")])
+@torch.no_grad()
+def test_a_fourth_method(visit, write_own, digits, folder, cls, squash):
+    model = write_own(folder, cls)
+    content = content_of(folder, "own")
+    assert (content["activation"], content["k"], content["squash"]) == ("relu", None, squash)
+    page = visit("own", folder)
+    outside = 0
+    for digit in (0, 2, 7):
+        press_digit(page, digit)
+        view = look(page)
+        reconstruction, code = (values[0] for values in model(digits[digit : digit + 1]))
+        assert torch.allclose(torch.tensor(view["code"]), code, atol=2e-3)
+        assert torch.allclose(torch.tensor(view["image"]), reconstruction, atol=2e-3)
+        assert view["error"] == pytest.approx((reconstruction - digits[digit]).square().mean().item(), rel=2e-3)
+        assert view["active"] == (code > model.active_above).sum()
+        outside += ((reconstruction < 0) | (reconstruction > 1)).sum()
+    assert (outside > 0) == (squash == "identity")
+    assert f"code above {model.active_above:g}" in page.inner_text("#active-label") and not page.is_visible("#k")
+
+
+@pytest.mark.parametrize(("cls", "lacking"), [(Tanh, "activation"), (Bent, "activation and squash")])
+def test_a_method_that_the_page_cannot_show(write_own, folder, capsys, cls, lacking):
+    model_file(folder, "own").write_text("what it was before")
+    write_own(folder, cls)
+    assert not model_file(folder, "own").exists()
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.endswith(
+        f": own is not in the page, which has no function like its {lacking}; its pictures are complete"
+    )
+
+
+@torch.no_grad()
+def test_functions_are_found_by_comparing(digits, shipped):
+    model = common.load_pretrained(shipped)
+    content = content_of(SHIPPED_PAGE, shipped)
+    found = common.functions_of_page(model, digits)
+    assert found == {key: content[key] for key in ("activation", "k", "squash")}
+    assert (found["k"], model.active_above) == (model.config.get("k"), content["active_above"])
+
+
+def test_functions_that_the_images_do_not_tell_apart():
+    """An output between 0 and 1 is the same when it is cut; and where few units are above 0, k does not matter."""
+    values = torch.tensor([[0.2, 0.7, 0.5]])
+    named = {"clip": lambda x: x.clamp(0, 1), "identity": lambda x: x}
+    assert [common.name_of(function, named, values) for function in named.values()] == list(named)
+    assert common.name_of(torch.tanh, named, values) is None
+    model = METHODS["sparse_ksparse"].build(hidden=8, k=3).eval().requires_grad_(False)
+    model.encoder.bias.fill_(-5)
+    assert common.functions_of_page(model, torch.rand(4, 784)) == {"activation": "top_k", "k": 3, "squash": "clip"}
+
+
+def test_two_data_sets(visit, write_own, small, test_set, tmp_path):
+    """MNIST, and MNIST upside down."""
+    turned_images = test_set.test_images.view(-1, 28, 28).flip(1).reshape(-1, 784)
+    write_own(tmp_path, Fourth, "upright")
+    write_own(tmp_path, Fourth, "turned", small._replace(test_images=turned_images[:199], name="upside-down"))
+    common.write_page(tmp_path, test_set)
+    common.write_page(tmp_path, test_set._replace(test_images=turned_images, name="upside-down"))
+    first = {"upright": test_set.test_images[0].tolist(), "turned": turned_images[0].tolist()}
+
+    def choose(name):
+        page.select_option("#models", name)
+        page.wait_for_function("name => explorer.model?.name === name && explorer.testImages", arg=name)
+        assert page.evaluate("[...explorer.testImages.subarray(0, 784)]") == first[name]
+        return look(page)["input"]
+
+    page = visit("turned", tmp_path)
+    turned = choose("turned")
+    upright = choose("upright")
+    assert torch.tensor(upright).view(28, 28).flip(0).flatten().tolist() == turned and pressed_digit(page) == "2"
+    press_digit(page, 3)
+    assert choose("turned") == turned and pressed_digit(page) == "2"
+    page.keyboard.press("Control+z")
+    assert look(page)["input"] == upright and page.locator("#digits [aria-pressed=true]").count() == 0
+    draw(page, (0.5, 0.2), (0.5, 0.8))
+    drawing = look(page)["input"]
+    assert choose("upright") == drawing  # what one draws stays
+
+    (tmp_path / "images_upside-down.js").unlink()
+    page = visit("turned", tmp_path, missing=["images_upside-down.js"])
+    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    assert "images_upside-down.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
+    choose("upright")
+    assert page.is_hidden("#no-examples") and page.is_visible("#strongest button")
+
+
+def test_data_sets_of_other_sizes(visit, write_own, small, folder):
+    """Few images, and more than two bytes with a sign can count."""
+    blank = torch.zeros(40_000, 784, dtype=torch.uint8)
+    many = torch.cat([small.test_images[:100], blank, small.test_images[100:]])
+    for name, images in (("few", small.test_images), ("many", many)):
+        data = small._replace(test_images=images, test_labels=None, name=name)
+        model = write_own(folder, Fourth, name, data)
+        common.write_page(folder, data)
+        page = visit(name, folder)
+        page.wait_for_function("explorer.testImages")
+        assert page.evaluate("explorer.testImages.length") == images.numel()
+        strongest = torch.tensor(page.evaluate("[...explorer.model.strongest]")).view(-1, 12)
+        expected = common.evaluate(model, images, None).examples.strongest
+        assert strongest.equal(expected) and page.is_hidden("#no-examples") and page.is_visible("#strongest button")
+        number = int(page.locator("#strongest button").first.get_attribute("data-image"))
+        page.locator("#strongest button").first.click()
+        assert torch.tensor(look(page)["input"]).equal(common.to_float(images[number]))
+    assert expected.max() > 32_767
+
+    common.write_page(folder, data._replace(test_images=small.test_images))
+    page = visit("many", folder)
+    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    assert "images_many.js cannot be read (it lacks some on which " in page.inner_text("#no-examples")
+    assert page.is_hidden("#strongest")
