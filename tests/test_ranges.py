@@ -30,7 +30,7 @@ HYPERPARAMETERS = [
     ("sparse_l1", "beta2", "above 0 and below 1", (0, 1, "x")),
     ("sparse_l1", "cool_down", "above 0 and below 1", (0.0, 1.5)),
     ("sparse_l1", "tie_scale", "best or one", ("two", 1)),
-    ("sparse_l1", "dataset", "a name", ("", None)),
+    ("sparse_l1", "dataset", "the name of a folder", ("", ".hidden", "a/b", None)),
 ]
 
 
