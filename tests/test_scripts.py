@@ -1,5 +1,6 @@
 """The scripts from end to end, as processes of their own, as a user runs them."""
 
+import json
 import re
 import sys
 
@@ -9,7 +10,7 @@ from conftest import METHODS, ROOT, command_of, contents, ended, environment, is
 import common
 
 KINDS = ("codes", "features", "loss", "parts", "test", "train", "units")
-LIST = "outputs/explore/models.js"  # of what is there when a run ends
+LIST = "outputs/explore/models.js"  # of the models that are there when a run ends
 TINY = ["--hidden", 32, "--epochs", 1, "--batch-size", 3000]
 
 
@@ -25,11 +26,12 @@ def test_train_then_look(project):
     first = run_all()
     files = contents(project)
     assert {path: files[path] for path in given} == given  # what is shipped stays as it is
-    expected = {f"outputs/explore/{file}" for file in ("index.html", "images_MNIST.js", "models.js")}
+    names, expected = [], {f"outputs/explore/{file}" for file in ("index.html", "images_MNIST.js", "models.js")}
     for script, result in first.items():
         assert result.status == 0, result.err
         assert "There are no weights at" in result.out and "epoch 1/1" in result.out
         name = f"{script}{'_k5' * (script == 'sparse_ksparse')}_hidden32_epochs1_batch-size3000"
+        names.append(name)
         pictures = {f"outputs/{name}_{kind}.png" for kind in KINDS}
         assert all(files[picture].startswith(b"\x89PNG") for picture in pictures)
         expected |= {f"checkpoints/{name}.pt", f"outputs/explore/models/{name}.js", *pictures}
@@ -40,7 +42,9 @@ def test_train_then_look(project):
     for script, result in run_all().items():
         assert result.status == 0 and is_quiet(result.err) and "epoch 1/1" not in result.out
         assert first[script].out.endswith(result.out)
-    assert {**contents(project), LIST: files[LIST]} == files
+    after = contents(project)
+    assert after.pop(LIST) == f"explore({json.dumps(sorted(names))});\n".encode()
+    assert after == {path: content for path, content in files.items() if path != LIST}
 
 
 def test_ksparse_really_trains_sparsely(tmp_path, call):
