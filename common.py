@@ -1,14 +1,14 @@
 """What the three sparse autoencoders share, in the order of its use:
 
-1. data          MNIST, another data set of its form or your own, and minibatches of it
-2. model         one linear layer each way; a script adds activation, loss and start
-3. training      the loop
-4. evaluation    what a model is worth, and with how few of its units
-5. checkpoints   weights in a file that nobody has to trust
-6. pictures      losses, reconstructions, dictionary, codes, parts
-7. page          the weights as explore/index.html wants them
-8. command line  the options are the model, and name its files
-9. foundations   the errors, files and printed lines of all of the above
+1. errors and files  what all of the following uses
+2. data              MNIST, another data set of its form or your own, and minibatches of it
+3. model             one linear layer each way; a script adds activation, penalty and start
+4. training          the loop
+5. evaluation        what a model is worth, and with how few of its units
+6. checkpoints       weights in a file, of which nothing is executed
+7. pictures          losses, reconstructions, dictionary, codes, parts, comparisons
+8. page              the weights as explore/index.html wants them
+9. command line      the options are the model, and name its files
 
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
@@ -54,7 +54,100 @@ ROOT = Path(__file__).resolve().parent
 PIXELS = 28 * 28
 
 
-# 1. Data -------------------------------------------------------------------------------------------------
+# 1. Errors and files -----------------------------------------------------------------------------------
+class UserError(ValueError):
+    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
+
+
+class DamagedCheckpoint(UserError):
+    """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
+
+
+def require(condition, message):
+    """Raise UserError with `message` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def is_whole(number, low, high):
+    """Whether `number` is a whole number, Python's or numpy's, from `low` to `high`."""
+    return isinstance(number, Integral) and low <= number <= high
+
+
+def full_path(text):
+    """A path as the user means it: ~ is the home folder. A link keeps its own name. UserError when it is empty."""
+    require(str(text), "a path is empty")
+    return Path(os.path.expanduser(text)).absolute()
+
+
+def real_path(path):
+    """Where a path leads when links are followed; Path.resolve raises on a loop of them."""
+    return Path(os.path.realpath(path))
+
+
+def short_path(path):
+    """A path as the user would type it: relative when it lies below the working directory."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    return str(path)
+
+
+def first_line(error):
+    """What an exception says, short enough to be quoted."""
+    text = str(error).strip().split("\n")[0][:100]
+    return "".join(filter(str.isprintable, text)) or type(error).__name__
+
+
+def print_line(text):
+    """Print a line. When nobody reads it any more (`| head -1`), or the disk is full, printing stops and the work goes
+    on."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")
+        if not isinstance(error, BrokenPipeError):
+            with contextlib.suppress(OSError):  # it may be on the same disk
+                print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)
+
+
+def write_file(path, content, option):
+    """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
+    when it cannot be written, with the command line's `option` as a way out."""
+    try:
+        path = real_path(path)  # a link stays a link
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+            unnamed = Path(folder, "content")
+            with open(unnamed, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unnamed, path)
+    except OSError as error:
+        raise UserError(cannot_write(path, error, option)) from error
+
+
+def require_writable(folder, option):
+    """Raise UserError unless a file can be written to `folder`, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(cannot_write(folder, error, option)) from error
+
+
+def cannot_write(path, error, option):
+    """What to say of an OSError."""
+    advice, reason = f"name another place with {option}", error.strerror or error
+    if isinstance(error, FileExistsError):
+        reason = "it is a file, and has to be a folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = f"make room, or {advice}"
+    return f"cannot write {short_path(path)}: {reason}; {advice}"
+
+
+# 2. Data -----------------------------------------------------------------------------------------------
 TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
 DOWNLOADED = ("MNIST", "FashionMNIST", "KMNIST")  # torchvision's names; any other is a data set of the user's own
 # MNIST's md5 sums as torchvision has them: to import it takes as long as torch, and to look at a model needs no more.
@@ -204,7 +297,7 @@ def download(path, dataset):
 
 def count_images(path):
     """How many images an archive holds: at least one, each of 28 x 28."""
-    with opened_archive(path) as file:
+    with open_archive(path) as file:
         size, height, width = read_shape(file, 3)
         if (height, width) != (28, 28):
             raise ValueError(f"its images are {height} x {width}, not 28 x 28")
@@ -215,7 +308,7 @@ def count_images(path):
 
 def load_images(path, size, count):
     """The first `count` images [count, 784] uint8 of an archive of `size`."""
-    with opened_archive(path) as file:
+    with open_archive(path) as file:
         read_shape(file, 3)
         return read_entries(file, size, count, PIXELS).view(-1, PIXELS)
 
@@ -224,7 +317,7 @@ def load_labels(path, size):
     """The labels [size] int64 of an archive; None when there is none."""
     if path is None:
         return None
-    with opened_archive(path) as file:
+    with open_archive(path) as file:
         (found,) = read_shape(file, 1)
         if found != size:
             raise ValueError(f"it has {found} labels for {size} images")
@@ -235,7 +328,7 @@ def load_labels(path, size):
 
 
 @contextlib.contextmanager
-def opened_archive(path):
+def open_archive(path):
     """The content of an archive as a file, to be read inside: UserError in place of a ValueError there, and of what
     gzip raises. It may be unpacked, whatever its name is: browsers do that and leave the .gz."""
     with open(path, "rb") as file:
@@ -399,85 +492,7 @@ def read_brightness(path):
     return grey * opacity + ground * (1 - opacity)
 
 
-# 2. Model ------------------------------------------------------------------------------------------------
-class Hyperparameter(NamedTuple):
-    """What a model is made with, declared once: the constructor, the command line, the names of files, checkpoints and
-    the README's table all have it from here."""
-
-    default: object  # its type is that of all values: int, float or str
-    help: str  # what it is
-    range: str  # of its values, in words: "... has to be <range>"
-    holds: Callable  # whether a value is in that range
-    alias: str | None = None  # another name on the command line
-    is_compared: bool = False  # the command line takes several values, a model each
-    is_always_named: bool = False  # in the name of a file also at its default
-
-    def checked(self, name, value):
-        """`value` with the right type; UserError when it is not of that type, or out of the range."""
-        kind = type(self.default)
-        accepted = {int: Integral, float: Real, str: str}[kind]
-        require(isinstance(value, accepted) and self.holds(value), f"{name} has to be {self.range}, not {value}")
-        return kind(value)  # numpy's numbers overflow, and checkpoints do not take them
-
-
-def whole(default, help, low, high, **more):
-    """A Hyperparameter whose values are whole numbers."""
-    words = f"a whole number from {low} to {high}" if high < math.inf else f"a whole number of at least {low}"
-    return Hyperparameter(default, help, words, lambda value: low <= value <= high, **more)
-
-
-def at_least_0(default, help, **more):
-    return Hyperparameter(default, help, "at least 0", lambda value: 0 <= value < math.inf, **more)
-
-
-def above_0(default, help, **more):
-    return Hyperparameter(default, help, "above 0", lambda value: 0 < value < math.inf, **more)
-
-
-def between_0_and_1(default, help, **more):
-    return Hyperparameter(default, help, "above 0 and below 1", lambda value: 0 < value < 1, **more)
-
-
-def one_of(default, help, *choices):
-    """A Hyperparameter whose values are these words."""
-    return Hyperparameter(default, help, " or ".join(choices), lambda value: value in choices)
-
-
-def is_seed(value):
-    """Whether torch takes this whole number as a seed."""
-    return 0 <= value < 2**63
-
-
-def hyperparameters(own, **defaults):
-    """All hyperparameters of a method, a dict: its `own` ones, and those that all methods share, with the method's
-    defaults for them."""
-    shared = {
-        "hidden": whole(512, "number of units in the code", 1, 32_768),
-        "epochs": whole(20, "passes over the training images", 1, math.inf),
-        "batch_size": whole(1200, "images per step", 1, 60_000),
-        "lr": above_0(9e-3, "learning rate of Adam"),
-        "encoder_speed": above_0(1.0, "the learning rate of the encoder's weights is so many times that of the rest"),
-        "beta2": between_0_and_1(0.99, "of Adam: how slowly its mean of squared gradients changes"),
-        "cool_down": between_0_and_1(0.2, "last part of the training, in which the learning rate falls to 0"),
-        "weight_decay": at_least_0(0.0, "decay of the dictionary, fades the pixels that a unit does not need"),
-        "tie": at_least_0(0.0, "pull of each unit's encoder row and its picture towards each other"),
-        "tie_scale": one_of("best", "the pull is to the picture times the best factor, or times one", "best", "one"),
-        "seed": Hyperparameter(
-            0, "of the weights' start and the order of the images", "a whole number of at least 0", is_seed
-        ),
-        "precision": one_of("auto", "of matrix products in training; auto: what is fast here", *PRECISIONS),
-        "dataset": Hyperparameter(
-            "MNIST", f"the images: {', '.join(DOWNLOADED)}, or your own", "the name of a folder", is_dataset_name
-        ),
-    }
-    unknown = defaults.keys() - shared.keys()
-    require(not unknown, f"these hyperparameters are shared by no other method: {', '.join(sorted(unknown))}")
-    return own | {name: shared[name]._replace(default=defaults.get(name, shared[name].default)) for name in shared}
-
-
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-
+# 3. Model ----------------------------------------------------------------------------------------------
 class Autoencoder(nn.Module):
     """One linear layer to the code and one back:
 
@@ -593,21 +608,6 @@ def require_images(images, dtype):
     require(high <= 1, f"{wanted}, and these go up to {high:g}: {advice}")
 
 
-def model_name(cls, config):
-    """The name of a model's files: the method, and each hyperparameter that differs from its default; a list of values
-    names a comparison."""
-    parts = [cls.method]
-    for key, declared in cls.hyperparameters.items():
-        value = config[key]
-        if value != declared.default or declared.is_always_named:
-            values = value if isinstance(value, list) else [value]
-            texts = [str(value).removesuffix(".0") for value in values]
-            if len(texts) > 6:
-                texts = [texts[0], "to", texts[-1], f"{len(texts)}-values"]
-            parts.append(key.replace("_", "-") + "_".join(texts))
-    return "_".join(parts)
-
-
 class CrossEntropy(torch.autograd.Function):
     """What `cross_entropy` computes, with its gradient."""
 
@@ -634,7 +634,105 @@ def cross_entropy(output, images):
     return CrossEntropy.apply(output, images)
 
 
-# 3. Training ---------------------------------------------------------------------------------------------
+class Hyperparameter(NamedTuple):
+    """What a model is made with, declared once: the constructor, the command line, the names of files, checkpoints and
+    the README's table all have it from here."""
+
+    default: object  # its type is that of all values: int, float or str
+    help: str  # what it is
+    range: str  # of its values, in words: "... has to be <range>"
+    holds: Callable  # whether a value is in that range
+    alias: str | None = None  # another name on the command line
+    is_compared: bool = False  # the command line takes several values, a model each
+    is_always_named: bool = False  # in the name of a file also at its default
+
+    def checked(self, name, value):
+        """`value` with the right type; UserError when it is not of that type, or out of the range."""
+        kind = type(self.default)
+        accepted = {int: Integral, float: Real, str: str}[kind]
+        require(isinstance(value, accepted) and self.holds(value), f"{name} has to be {self.range}, not {value}")
+        return kind(value)  # numpy's numbers overflow, and checkpoints do not take them
+
+
+def whole(default, help, low, high, **more):
+    """A Hyperparameter whose values are whole numbers."""
+    words = f"a whole number from {low} to {high}" if high < math.inf else f"a whole number of at least {low}"
+    return Hyperparameter(default, help, words, lambda value: low <= value <= high, **more)
+
+
+def at_least_0(default, help, **more):
+    return Hyperparameter(default, help, "at least 0", lambda value: 0 <= value < math.inf, **more)
+
+
+def above_0(default, help, **more):
+    return Hyperparameter(default, help, "above 0", lambda value: 0 < value < math.inf, **more)
+
+
+def between_0_and_1(default, help, **more):
+    return Hyperparameter(default, help, "above 0 and below 1", lambda value: 0 < value < 1, **more)
+
+
+def one_of(default, help, *choices):
+    """A Hyperparameter whose values are these words."""
+    return Hyperparameter(default, help, " or ".join(choices), lambda value: value in choices)
+
+
+def is_seed(value):
+    """Whether torch takes this whole number as a seed."""
+    return 0 <= value < 2**63
+
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def hyperparameters(own, **defaults):
+    """All hyperparameters of a method, a dict: its `own` ones, and those that all methods share, with the method's
+    defaults for them."""
+    shared = {
+        "hidden": whole(512, "number of units in the code", 1, 32_768),
+        "epochs": whole(20, "passes over the training images", 1, math.inf),
+        "batch_size": whole(1200, "images per step", 1, 60_000),
+        "lr": above_0(9e-3, "learning rate of Adam"),
+        "encoder_speed": above_0(1.0, "the learning rate of the encoder's weights is so many times that of the rest"),
+        "beta2": between_0_and_1(0.99, "of Adam: how slowly its mean of squared gradients changes"),
+        "cool_down": between_0_and_1(0.2, "last part of the training, in which the learning rate falls to 0"),
+        "weight_decay": at_least_0(0.0, "decay of the dictionary, fades the pixels that a unit does not need"),
+        "tie": at_least_0(0.0, "pull of each unit's encoder row and its picture towards each other"),
+        "tie_scale": one_of("best", "the pull is to the picture times the best factor, or times one", "best", "one"),
+        "seed": Hyperparameter(
+            0, "of the weights' start and the order of the images", "a whole number of at least 0", is_seed
+        ),
+        "precision": one_of("auto", "of matrix products in training; auto: what is fast here", *PRECISIONS),
+        "dataset": Hyperparameter(
+            "MNIST", f"the images: {', '.join(DOWNLOADED)}, or your own", "the name of a folder", is_dataset_name
+        ),
+    }
+    unknown = defaults.keys() - shared.keys()
+    require(not unknown, f"these hyperparameters are shared by no other method: {', '.join(sorted(unknown))}")
+    return own | {name: shared[name]._replace(default=defaults.get(name, shared[name].default)) for name in shared}
+
+
+def model_name(cls, config):
+    """The name of a model's files: the method, and each hyperparameter that differs from its default; a list of values
+    names a comparison."""
+    parts = [cls.method]
+    for key, declared in cls.hyperparameters.items():
+        value = config[key]
+        if value != declared.default or declared.is_always_named:
+            values = value if isinstance(value, list) else [value]
+            texts = [str(value).removesuffix(".0") for value in values]
+            if len(texts) > 6:
+                texts = [texts[0], "to", texts[-1], f"{len(texts)}-values"]
+            parts.append(key.replace("_", "-") + "_".join(texts))
+    return "_".join(parts)
+
+
+def compared_key(cls):
+    """The hyperparameter of which the command line takes several values."""
+    return next(key for key, declared in cls.hyperparameters.items() if declared.is_compared)
+
+
+# 4. Training -------------------------------------------------------------------------------------------
 class History(NamedTuple):
     """One number per epoch. Losses are means over all images of the set, not over batches."""
 
@@ -827,7 +925,7 @@ def mean_loss(model, images, precision="float32"):
     return sum(sums).item() / len(images)
 
 
-# 4. Evaluation -------------------------------------------------------------------------------------------
+# 5. Evaluation -----------------------------------------------------------------------------------------
 KEPT = (25, 50)  # numbers of units for which the report says what they alone draw
 STRONGEST, MIDDLING, BINS = 12, 6, 20  # of `Examples`
 SEARCHED = 65_000  # images among which examples are looked for: the page has two bytes for their numbers
@@ -976,10 +1074,38 @@ def pixel_entropy(images):
     return F.binary_cross_entropy(x, x).item()
 
 
-# 5. Checkpoints ------------------------------------------------------------------------------------------
+def report_text(model, report, path=None):
+    """The report on a trained model, one line a figure; `path` is where its weights are."""
+    hidden = len(model.dictionary)
+    above_floor = ""
+    if model.loss_name == "BCE":
+        above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
+    kept = " and ".join(f"{error:.5f} from {n}" for n, error in report.kept.items())
+    lines = [
+        (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
+        ("weights", "not saved yet" if path is None else short_path(path)),
+        ("trained with", ", ".join(f"{key} {value}" for key, value in model.config.items())),
+        ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
+        ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
+        ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),
+        ("", f"{kept} units an image, the others at their median"),
+        ("active units", f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})"),
+        ("dead units", f"{report.dead} of {hidden} (active on no image)"),
+        ("idle units", f"{report.idle} of {hidden} (they draw next to nothing)"),
+        ("locality", f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)"),
+        ("mean code", f"{report.mean_code:.4f}"),
+    ]
+    if report.digits is None:
+        lines.append(("labels", "the images have none, so there is no picture of the codes"))
+    elif report.missing_digits:
+        missing = ", ".join(map(str, report.missing_digits))
+        lines.append(("labels", f"there is no test image of {missing}, so the picture of the codes lacks them"))
+    lines.append(("pictures", ""))
+    return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
+
+
+# 6. Checkpoints ----------------------------------------------------------------------------------------
 MAX_CHECKPOINT_BYTES = 256 * 2**20
-
-
 FORMAT = 2  # of checkpoints; a file of an earlier one, 1, says nothing of it
 EARLIER = {  # what was no hyperparameter in format 1, and what it was for the methods of that time
     "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best"},
@@ -1056,7 +1182,7 @@ def load_checkpoint(path, cls=None):
     require_no_folder(path)
     exists = os.path.isfile(path)  # and not path.is_file(), which raises when a name is too long
     require(exists, f"there are no weights at {short_path(path)}: check the name, or make them with --train")
-    with damage_reported(path):
+    with report_damage(path):
         size = path.stat().st_size
         require(size <= MAX_CHECKPOINT_BYTES, f"it is {size:,} bytes long")
         content = read_untrusted(path.read_bytes())
@@ -1065,7 +1191,7 @@ def load_checkpoint(path, cls=None):
     cls = cls or find_method(content["method"])
     found = content["method"]
     require(cls.method == found, f"{short_path(path)} holds weights of {found!r:.40}, not of {cls.method}")
-    with damage_reported(path):
+    with report_damage(path):
         model = model_from(content, cls)
     model.name = file_name(path)
     return model
@@ -1082,7 +1208,7 @@ def require_ours(path, content):
     require(is_ours, f"{short_path(path)} was written by another program: it holds {keys}")
     is_newer = isinstance(content.get("format"), int) and content["format"] > FORMAT
     require(not is_newer, f"{short_path(path)} was written by a newer version of this program: update it")
-    with damage_reported(path):
+    with report_damage(path):
         method, weights = content["method"], content["weights"]
         require(isinstance(method, str) and isinstance(weights, dict), "there are no weights in it")
         require("decoder_bias" not in weights, "it is of an earlier version of this program")
@@ -1102,7 +1228,7 @@ def require_no_folder(path):
 
 
 @contextlib.contextmanager
-def damage_reported(path):
+def report_damage(path):
     """Turn whatever is raised inside into a DamagedCheckpoint that names the file: what `require` says of it, and the
     many kinds of errors that zipfile, pickle and torch raise on files that were garbled or made by hand."""
     try:
@@ -1143,7 +1269,17 @@ def file_name(path):
     return path.name.removesuffix(".pt")
 
 
-# 6. Pictures ---------------------------------------------------------------------------------------------
+def require_good_name(name, advice=""):
+    """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page
+    and its address. `advice` says how to get a shorter one."""
+    good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
+    fault = f"{name!r} cannot be the name of pictures and a page"
+    require(good, f"{fault}: take printable characters without \\, and no dot at the start")
+    length = len(name.encode())  # a file's name has up to 255 bytes, and NAME_image_FILE.png has two of ours
+    require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most{advice}")
+
+
+# 7. Pictures -------------------------------------------------------------------------------------------
 # A notebook exports MPLBACKEND to other environments, and matplotlib cannot be imported where that backend is not
 # installed. Only --show needs a backend.
 backend = None
@@ -1156,7 +1292,6 @@ if backend is not None:
     os.environ["MPLBACKEND"] = backend
     with contextlib.suppress(ValueError):
         matplotlib.rcParams["backend"] = backend
-
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
 DPI = 100  # screen pixels per inch
 PARTS = 12  # units shown for each digit
@@ -1221,11 +1356,11 @@ def corner(index, columns, gap=1, zoom=1):
     return gap + column * pitch, gap + row * pitch
 
 
-def framed(pixels, title, left=12, bottom=12, right=12, top=44, **colours):
+def new_mosaic_figure(pixels, title, left=12, bottom=12, right=12, top=44, **colours):
     """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
     axes' unit is one element of the array."""
     right = max(right, 300 - pixels.shape[1])  # of one image there is room for its title, too
-    lines = broken(title, pixels.shape[1] + right, size=11)
+    lines = wrap_title(title, pixels.shape[1] + right, size=11)
     top += 18 * (len(lines) - 1)
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = Figure(figsize=(inches(width), inches(height)))
@@ -1246,7 +1381,7 @@ def inches(pixels):
     return size if size * DPI >= pixels else math.nextafter(size, math.inf)
 
 
-def broken(title, width, size):
+def wrap_title(title, width, size):
     """The lines of a title in letters of this size, none of them wider than `width` screen pixels."""
     figure = Figure(dpi=DPI)
 
@@ -1279,7 +1414,7 @@ def plot_loss(model, report):
     else:
         axes.plot(len(epochs), report.mse, color=ACCENT, marker="x", ls="", clip_on=False, label=label)
     plot_schedule(axes, model, len(epochs))
-    axes.set_title("\n".join(broken(f"{model.name}: losses", 680, size=12)), parse_math=False)
+    axes.set_title("\n".join(wrap_title(f"{model.name}: losses", 680, size=12)), parse_math=False)
     axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel")
     axes.set_xlim(0 if len(figure.axes) > 1 else 1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -1315,7 +1450,7 @@ def plot_rows(rows, title):
     gap, zoom = 4, 2
     longest = max(len(name) for name, _ in rows)
     tiled = mosaic(torch.cat([images for _, images in rows]), len(rows[0][1]), gap, zoom, between=0)
-    figure, axes = framed(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
+    figure, axes = new_mosaic_figure(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
     for row, (name, _) in enumerate(rows):
         axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
     return figure
@@ -1331,7 +1466,7 @@ def plot_features(model, report):
     limit = torch.quantile(features.abs().flatten()[::5], 0.998).clamp(min=1e-12).item()
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
     title = f"{model.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
-    figure, axes = framed(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
+    figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
     for index, frequency in enumerate(report.frequency[order].tolist()):
         if frequency == 0:  # dead: crossed out
             left, top = corner(index, columns)
@@ -1353,14 +1488,14 @@ def plot_units(model, report, images):
         for column, weights in enumerate((model.dictionary[unit], model.encoder.weight[unit])):
             tiles[row, column] = red_and_blue((weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5).numpy())
         examples = to_float(images[strongest[row].clamp(min=0)])
-        tiles[row, 2:, :, :3] = marked(examples, model.dictionary[unit]).numpy()
+        tiles[row, 2:, :, :3] = tint_explained(examples, model.dictionary[unit]).numpy()
     tiles[:, 2:][strongest.numpy() < 0] = 1  # there is no such image
     title = (
         f"{model.name}: units from the most to the least often active, and the test images on which the code of each "
         "is largest, with that code; red: ink that the unit draws, blue: paper that it clears"
     )
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, zoom, between=1)
-    figure, axes = framed(pixels, title, left=96, top=62)
+    figure, axes = new_mosaic_figure(pixels, title, left=96, top=62)
     for column, heading in ((0, "draws"), (1, "looks for")):
         left, _ = corner(column, columns, gap, zoom)
         axes.text(left + 14 * zoom, -4, heading, size=9, color=INK, ha="center")
@@ -1376,7 +1511,7 @@ def plot_units(model, report, images):
     return figure
 
 
-def marked(images, picture):
+def tint_explained(images, picture):
     """Images [n, 784] in [0, 1] in grey, as colours [n, 784, 3], with what a unit that draws `picture` [784] explains
     of each: ink that it draws in red, and paper that it clears in blue."""
     grey, red, blue = (torch.tensor(matplotlib.colors.to_rgb(colour)) for colour in ("#9aa5b1", "#d00000", "#2166ac"))
@@ -1399,7 +1534,9 @@ def plot_codes(name, report, digit_or_class):
     title = f"{name}: on which {digit_or_class} each unit is active"
     if report.missing_digits:
         title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
-    figure, axes = framed(pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max())
+    figure, axes = new_mosaic_figure(
+        pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max()
+    )
     for row, digit in enumerate(digits):
         axes.text(-8, row * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
     for edge in np.flatnonzero(np.diff(preferred[order])):
@@ -1428,7 +1565,7 @@ def plot_comparison(title, key, points):
         axes.set_xscale("symlog", linthresh=positive[0])  # which has a place for 0
     axes.set_xticks(values, map(str, values))
     axes.minorticks_off()
-    axes.set_title("\n".join(broken(title, 680, size=12)), parse_math=False)
+    axes.set_title("\n".join(wrap_title(title, 680, size=12)), parse_math=False)
     figure.legend(handles=[*axes.lines, *twin.lines], loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -1449,7 +1586,7 @@ def plot_parts(model, name, report, images):
     tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
     gap, zoom = 14, 2
     title = f"{name}: image, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
-    figure, axes = framed(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
+    figure, axes = new_mosaic_figure(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
     for (row, column), number in np.ndenumerate(units.numpy()):
         left, top = corner(row * (n + 3) + 2 + column, n + 3, gap, zoom)
         axes.text(left + 14 * zoom, top - 2, number, size=7, color=QUIET, ha="center")
@@ -1474,7 +1611,72 @@ def show(paths):
         print_line(f"--show cannot open windows ({first_line(error)}): look at the files above.")
 
 
-# 7. Page -------------------------------------------------------------------------------------------------
+def figures_of(report):
+    """What a comparison has of one report: a dict of (the figure, how it is printed)."""
+    return {
+        "test loss": (report.loss, ".5f"),
+        "test MSE": (report.mse, ".5f"),
+        **{f"MSE from {n}": (error, ".5f") for n, error in report.kept.items()},
+        "active": (report.active, ".1f"),
+        "dead": (report.dead, "d"),
+        "idle": (report.idle, "d"),
+    }
+
+
+@torch.no_grad()
+def write_comparison(compared, asked, images, folder):
+    """Compare models of one method that differ in a hyperparameter: print a table, write it as CSV, and draw what they
+    make of images [n, 784]; from three models on also their errors and active units against the value.
+
+    Args:
+        compared: pairs of a model on the CPU and its Report.
+        asked: hyperparameters that one of them was asked for with, a dict of all of them.
+        images: [n, 784] in [0, 1].
+        folder: a path.
+
+    Returns:
+        the paths of the pictures.
+    """
+    cls = type(compared[0][0])
+    key = compared_key(cls)
+    values = [model.config[key] for model, _ in compared]
+    stem = f"{model_name(cls, asked | {key: values})}_comparison"
+    others = [
+        f"{other} {asked[other]}"
+        for other, declared in cls.hyperparameters.items()
+        if other != key and asked[other] != declared.default
+    ]
+    name = cls.method + (f" ({', '.join(others)})" if others else "")
+
+    rows = [{key: (model.config[key], "")} | figures_of(report) for model, report in compared]
+    print_line("comparison")
+    print_line("  " + "".join(f"{heading:>13}" for heading in rows[0]))
+    for row in rows:
+        print_line("  " + "".join(f"{figure:>13{form}}" for figure, form in row.values()))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([figure for figure, _ in row.values()] for row in rows)
+    write_file(folder / f"{stem}.csv", table.getvalue().encode(), "--output-dir")
+    print_line(f"  {short_path(folder / f'{stem}.csv')}")
+    drawn = [(f"{key} = {model.config[key]}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
+    figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
+    pictures = [write_picture(figure, folder / f"{stem}.png")]
+    if len(compared) >= 3:
+        points = [(model.config[key], report.mse, report.active) for model, report in compared]
+        figure = plot_comparison(f"{name}: error and active units against {key}", key, points)
+        pictures.append(write_picture(figure, folder / f"{stem}_graph.png"))
+    return pictures
+
+
+def write_picture(figure, path):
+    """Write a figure as a PNG, and say where; its path."""
+    save_figure(figure, path)
+    print_line(f"  {short_path(path)}")
+    return path
+
+
+# 8. Page -----------------------------------------------------------------------------------------------
 def write_explorer(model, report, images, folder):
     """Write `folder`/models/NAME.js, what the page needs to run a model on the CPU and to show its units, and say where
     one sees it: the model's functions by name, its weights, two bytes each, and what its report says of each unit. When
@@ -1504,23 +1706,23 @@ def write_explorer(model, report, images, folder):
         "hidden": len(model.dictionary),
         **functions,
         "active_above": model.active_above,
-        "encoder": packed(encoder, "<i2"),
-        "encoder_scale": packed(encoder_scale, "<f4"),
-        "dictionary": packed(dictionary, "<i2"),
-        "dictionary_scale": packed(dictionary_scale, "<f4"),
+        "encoder": pack(encoder, "<i2"),
+        "encoder_scale": pack(encoder_scale, "<f4"),
+        "dictionary": pack(dictionary, "<i2"),
+        "dictionary_scale": pack(dictionary_scale, "<f4"),
         # For x itself, not x - mean.
-        "bias": packed(model.encoder.bias - model.encoder.weight @ model.mean_image, "<f4"),
-        "decoder_bias": packed(model.decoder.bias, "<f4"),
-        "median_code": packed(report.median_code, "<f4"),
-        "digits": None if report.digits is None else packed((255 * report.digits).round(), "u1"),
+        "bias": pack(model.encoder.bias - model.encoder.weight @ model.mean_image, "<f4"),
+        "decoder_bias": pack(model.decoder.bias, "<f4"),
+        "median_code": pack(report.median_code, "<f4"),
+        "digits": None if report.digits is None else pack((255 * report.digits).round(), "u1"),
         "missing_digits": report.missing_digits,
-        "frequency": packed(report.frequency, "<f4"),
-        "strongest": packed(examples.strongest % 65_536, "<u2"),  # -1 is 65535
-        "strongest_code": packed(examples.strongest_code, "<f4"),
-        "middling": packed(examples.middling % 65_536, "<u2"),
-        "middling_code": packed(examples.middling_code, "<f4"),
-        "histogram": packed(examples.histogram, "<u2"),
-        "images": packed((255 * images).round(), "u1"),
+        "frequency": pack(report.frequency, "<f4"),
+        "strongest": pack(examples.strongest % 65_536, "<u2"),  # -1 is 65535
+        "strongest_code": pack(examples.strongest_code, "<f4"),
+        "middling": pack(examples.middling % 65_536, "<u2"),
+        "middling_code": pack(examples.middling_code, "<f4"),
+        "histogram": pack(examples.histogram, "<u2"),
+        "images": pack((255 * images).round(), "u1"),
         "image_digits": list(range(len(images))) if report.digits is None else digits,
     }
     write_script(path, content)
@@ -1582,12 +1784,114 @@ def two_bytes_each(matrix):
     return scale, (matrix / scale).round()
 
 
-def packed(values, kind):
+def pack(values, kind):
     """A tensor as text: base64 of its numbers in one of numpy's types, "<f4" for four-byte floats."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
 
 
-# 8. Command line -----------------------------------------------------------------------------------------
+@torch.no_grad()
+def write_outputs(model, report, data, folder, own_digits=None):
+    """Write all pictures of a trained model, and its page, to a folder, and print where they are.
+
+    Args:
+        model: an Autoencoder; it ends on the CPU.
+        report: its Report, of the test images of `data`.
+        data: Data.
+        folder: a path.
+        own_digits: images of one's own, [784] in [0, 1] each, by their names: a picture each.
+
+    Returns:
+        the paths of the pictures.
+    """
+    folder, model = full_path(folder), model.cpu()
+    figures = draw_pictures(model, report, data)
+    for name, digit in (own_digits or {}).items():
+        figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
+    pictures = [write_picture(figure, folder / f"{model.name}_{kind}.png") for kind, figure in figures.items()]
+    write_explorer(model, report, first_images(data.test_images, data.test_labels), folder / "explore")
+    write_page(folder / "explore", data)
+    return pictures
+
+
+# 9. Command line ---------------------------------------------------------------------------------------
+def main(cls):
+    """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
+    mend_streams()
+    status = 1
+    try:
+        with flush_denormals():
+            run(cls)
+        return
+    except UserError as error:
+        message = "\n".join(f"error: {line}" for line in str(error).splitlines())
+    except OSError as error:
+        message = f"error: {short_path(error.filename or 'a file')}: {error.strerror or error}"
+    except KeyboardInterrupt:
+        message, status = "interrupted: files that were complete stay as they were", 130
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
+    for line in message.splitlines():
+        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def run(cls):
+    """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
+    options, models = parse_arguments(cls)
+    asked = dict(models[0].config)
+    device = pick_device(options.device)
+    models = [find(model, options) for model in models]
+    page = options.output_dir / "explore"
+    for _, path in models:  # before the work, not after it
+        require_output_free(options.output_dir, page, path)
+    for folder in (options.output_dir, page, page / "models"):
+        require_writable(folder, "--output-dir")
+    own_digits = read_own_digits(options.image)
+
+    all_trained = all(model.history for model, _ in models)
+    dataset = models[0][0].dataset
+    data = load_data(dataset, options.data_dir, train_count=None if all_trained else "all")
+    on_device = Data(*(part.to(device) if torch.is_tensor(part) else part for part in data))
+
+    pictures, compared = [], []
+    for model, path in models:
+        if not model.history:
+            train(model.to(device), on_device)
+            save_checkpoint(model, path)
+        report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
+        print_line(report_text(model, report, path))
+        pictures += write_outputs(model, report, data, options.output_dir, own_digits)
+        compared.append((model, report))
+
+    if len(models) > 1:
+        test_digits = first_images(data.test_images, data.test_labels)
+        pictures += write_comparison(compared, asked, test_digits, options.output_dir)
+    if options.show:
+        show(pictures)
+
+
+def parse_arguments(cls, arguments=None):
+    """(options, models): all options, and an untrained model for each that is asked for. Anything wrong ends the
+    process with status 2 and one line."""
+    parser = option_parser(cls)
+    options = parser.parse_args(arguments)
+    given = {key: value for key, value in vars(options).items() if key in cls.hyperparameters}
+    key = compared_key(cls)
+    values = given.pop(key, [])
+    if len(set(values)) < len(values):
+        parser.error(f"the same value twice for {key}")
+    if len(values) > 1 and options.checkpoint:
+        parser.error(f"--checkpoint takes one model, not {len(values)}")
+    try:
+        models = [cls(**given, **{key: value}) for value in values] or [cls(**given)]
+    except UserError as error:
+        parser.error(str(error))
+    options.given = given.keys() | ({key} if values else set())
+    return options, models
+
+
 class OptionParser(argparse.ArgumentParser):
     """argparse's, except that an error is one line."""
 
@@ -1670,240 +1974,6 @@ def path_option(text):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def main(cls):
-    """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
-    mend_streams()
-    status = 1
-    try:
-        with denormals_flushed():
-            run(cls)
-        return
-    except UserError as error:
-        message = "\n".join(f"error: {line}" for line in str(error).splitlines())
-    except OSError as error:
-        message = f"error: {short_path(error.filename or 'a file')}: {error.strerror or error}"
-    except KeyboardInterrupt:
-        message, status = "interrupted: files that were complete stay as they were", 130
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
-    for line in message.splitlines():
-        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-    sys.exit(status)
-
-
-def mend_streams():
-    """See to it that printing does not end a run."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # a process may be started without streams
-    sys.stderr = sys.stderr or open(os.devnull, "w")
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
-            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
-
-
-@contextlib.contextmanager
-def denormals_flushed():
-    """Take numbers below 1e-38 for 0. Where no image lights a pixel, Adam's averages become as small as that, and an
-    epoch of k-sparse takes a quarter longer; its weights are the same. A thread takes the setting from its parent: so
-    before torch has any. Afterwards it is as it was in this thread."""
-    for kind in (np.float32, np.float64):
-        np.finfo(kind)  # numpy looks for the smallest number once, and would warn after the next line
-    were_flushed = (torch.tensor(1e-39) / 2).item() == 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(were_flushed)
-
-
-def is_out_of_memory(error):
-    """Whether an error says that there is too little memory; on the CPU and on MPS torch has only words for it."""
-    words = ("you tried to allocate", "backend out of memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in words)
-
-
-def run(cls):
-    """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
-    options, models = parse_arguments(cls)
-    asked = dict(models[0].config)
-    device = pick_device(options.device)
-    models = [find(model, options) for model in models]
-    page = options.output_dir / "explore"
-    for _, path in models:  # before the work, not after it
-        require_output_free(options.output_dir, page, path)
-    for folder in (options.output_dir, page, page / "models"):
-        require_writable(folder, "--output-dir")
-    own_digits = read_own_digits(options.image)
-
-    all_trained = all(model.history for model, _ in models)
-    dataset = models[0][0].dataset
-    data = load_data(dataset, options.data_dir, train_count=None if all_trained else "all")
-    on_device = Data(*(part.to(device) if torch.is_tensor(part) else part for part in data))
-
-    pictures, compared = [], []
-    for model, path in models:
-        if not model.history:
-            train(model.to(device), on_device)
-            save_checkpoint(model, path)
-        report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
-        print_line(report_text(model, report, path))
-        pictures += write_outputs(model, report, data, options.output_dir, own_digits)
-        compared.append((model, report))
-
-    if len(models) > 1:
-        test_digits = first_images(data.test_images, data.test_labels)
-        pictures += write_comparison(compared, asked, test_digits, options.output_dir)
-    if options.show:
-        show(pictures)
-
-
-@torch.no_grad()
-def write_outputs(model, report, data, folder, own_digits=None):
-    """Write all pictures of a trained model, and its page, to a folder, and print where they are.
-
-    Args:
-        model: an Autoencoder; it ends on the CPU.
-        report: its Report, of the test images of `data`.
-        data: Data.
-        folder: a path.
-        own_digits: images of one's own, [784] in [0, 1] each, by their names: a picture each.
-
-    Returns:
-        the paths of the pictures.
-    """
-    folder, model = full_path(folder), model.cpu()
-    figures = draw_pictures(model, report, data)
-    for name, digit in (own_digits or {}).items():
-        figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
-    pictures = [write_picture(figure, folder / f"{model.name}_{kind}.png") for kind, figure in figures.items()]
-    write_explorer(model, report, first_images(data.test_images, data.test_labels), folder / "explore")
-    write_page(folder / "explore", data)
-    return pictures
-
-
-def figures_of(report):
-    """What a comparison has of one report: a dict of (the figure, how it is printed)."""
-    return {
-        "test loss": (report.loss, ".5f"),
-        "test MSE": (report.mse, ".5f"),
-        **{f"MSE from {n}": (error, ".5f") for n, error in report.kept.items()},
-        "active": (report.active, ".1f"),
-        "dead": (report.dead, "d"),
-        "idle": (report.idle, "d"),
-    }
-
-
-@torch.no_grad()
-def write_comparison(compared, asked, images, folder):
-    """Compare models of one method that differ in a hyperparameter: print a table, write it as CSV, and draw what they
-    make of images [n, 784]; from three models on also their errors and active units against the value.
-
-    Args:
-        compared: pairs of a model on the CPU and its Report.
-        asked: hyperparameters that one of them was asked for with, a dict of all of them.
-        images: [n, 784] in [0, 1].
-        folder: a path.
-
-    Returns:
-        the paths of the pictures.
-    """
-    cls = type(compared[0][0])
-    key = compared_key(cls)
-    values = [model.config[key] for model, _ in compared]
-    stem = f"{model_name(cls, asked | {key: values})}_comparison"
-    others = [
-        f"{other} {asked[other]}"
-        for other, declared in cls.hyperparameters.items()
-        if other != key and asked[other] != declared.default
-    ]
-    name = cls.method + (f" ({', '.join(others)})" if others else "")
-
-    rows = [{key: (model.config[key], "")} | figures_of(report) for model, report in compared]
-    print_line("comparison")
-    print_line("  " + "".join(f"{heading:>13}" for heading in rows[0]))
-    for row in rows:
-        print_line("  " + "".join(f"{figure:>13{form}}" for figure, form in row.values()))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([figure for figure, _ in row.values()] for row in rows)
-    write_file(folder / f"{stem}.csv", table.getvalue().encode(), "--output-dir")
-    print_line(f"  {short_path(folder / f'{stem}.csv')}")
-    drawn = [(f"{key} = {model.config[key]}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
-    figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
-    pictures = [write_picture(figure, folder / f"{stem}.png")]
-    if len(compared) >= 3:
-        points = [(model.config[key], report.mse, report.active) for model, report in compared]
-        figure = plot_comparison(f"{name}: error and active units against {key}", key, points)
-        pictures.append(write_picture(figure, folder / f"{stem}_graph.png"))
-    return pictures
-
-
-def compared_key(cls):
-    """The hyperparameter of which the command line takes several values."""
-    return next(key for key, declared in cls.hyperparameters.items() if declared.is_compared)
-
-
-def rounded(figure):
-    """A figure of the report as it is printed: errors with five decimals, means of units with one, counts as they
-    are."""
-    if isinstance(figure, int):
-        return str(figure)
-    return f"{figure:.5f}" if figure < 1 else f"{figure:.1f}"
-
-
-def read_own_digits(paths):
-    """A dict from each file's name to its digit [784]; UserError with all that is wrong with any of them."""
-    digits, faults = {}, []
-    for path in paths:
-        try:
-            require_good_name(path.stem)
-            require(path.stem not in digits, f"two images are called {path.stem}, and so would be their pictures")
-            digits[path.stem] = read_digit(path)
-        except UserError as error:
-            faults.append(str(error))
-    require(not faults, "\n".join(faults))
-    return digits
-
-
-def write_picture(figure, path):
-    """Write a figure as a PNG, and say where; its path."""
-    save_figure(figure, path)
-    print_line(f"  {short_path(path)}")
-    return path
-
-
-def parse_arguments(cls, arguments=None):
-    """(options, models): all options, and an untrained model for each that is asked for. Anything wrong ends the
-    process with status 2 and one line."""
-    parser = option_parser(cls)
-    options = parser.parse_args(arguments)
-    given = {key: value for key, value in vars(options).items() if key in cls.hyperparameters}
-    key = compared_key(cls)
-    values = given.pop(key, [])
-    if len(set(values)) < len(values):
-        parser.error(f"the same value twice for {key}")
-    if len(values) > 1 and options.checkpoint:
-        parser.error(f"--checkpoint takes one model, not {len(values)}")
-    try:
-        models = [cls(**given, **{key: value}) for value in values] or [cls(**given)]
-    except UserError as error:
-        parser.error(str(error))
-    options.given = given.keys() | ({key} if values else set())
-    return options, models
-
-
-def require_good_name(name, advice=""):
-    """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page
-    and its address. `advice` says how to get a shorter one."""
-    good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
-    fault = f"{name!r} cannot be the name of pictures and a page"
-    require(good, f"{fault}: take printable characters without \\, and no dot at the start")
-    length = len(name.encode())  # a file's name has up to 255 bytes, and NAME_image_FILE.png has two of ours
-    require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most{advice}")
-
-
 def find(model, options):
     """(the model, the path of its weights): the loaded one where there are weights, else the untrained one that the
     options ask for. What would keep it from being trained and saved is found here, before the work."""
@@ -1955,6 +2025,20 @@ def require_output_free(folder, page, path):
     require(path != page and page not in path.parents, f"{fault}: name another file or folder")
 
 
+def read_own_digits(paths):
+    """A dict from each file's name to its digit [784]; UserError with all that is wrong with any of them."""
+    digits, faults = {}, []
+    for path in paths:
+        try:
+            require_good_name(path.stem)
+            require(path.stem not in digits, f"two images are called {path.stem}, and so would be their pictures")
+            digits[path.stem] = read_digit(path)
+        except UserError as error:
+            faults.append(str(error))
+    require(not faults, "\n".join(faults))
+    return digits
+
+
 def pick_device(name):
     """--device as a torch.device; auto is the fastest that can be used. UserError when another one cannot be used."""
     if name != "auto":
@@ -1980,124 +2064,31 @@ def usable_device(name):
     return (torch.ones(1, device=device) + 1).device
 
 
-def report_text(model, report, path=None):
-    """The report on a trained model, one line a figure; `path` is where its weights are."""
-    hidden = len(model.dictionary)
-    above_floor = ""
-    if model.loss_name == "BCE":
-        above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
-    kept = " and ".join(f"{error:.5f} from {n}" for n, error in report.kept.items())
-    lines = [
-        (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
-        ("weights", "not saved yet" if path is None else short_path(path)),
-        ("trained with", ", ".join(f"{key} {value}" for key, value in model.config.items())),
-        ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
-        ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
-        ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),
-        ("", f"{kept} units an image, the others at their median"),
-        ("active units", f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})"),
-        ("dead units", f"{report.dead} of {hidden} (active on no image)"),
-        ("idle units", f"{report.idle} of {hidden} (they draw next to nothing)"),
-        ("locality", f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)"),
-        ("mean code", f"{report.mean_code:.4f}"),
-    ]
-    if report.digits is None:
-        lines.append(("labels", "the images have none, so there is no picture of the codes"))
-    elif report.missing_digits:
-        missing = ", ".join(map(str, report.missing_digits))
-        lines.append(("labels", f"there is no test image of {missing}, so the picture of the codes lacks them"))
-    lines.append(("pictures", ""))
-    return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
+def mend_streams():
+    """See to it that printing does not end a run."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # a process may be started without streams
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
+            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
 
 
-# 9. Foundations ------------------------------------------------------------------------------------------
-class UserError(ValueError):
-    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
-
-
-class DamagedCheckpoint(UserError):
-    """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
-
-
-def require(condition, message):
-    """Raise UserError with `message` unless `condition` holds."""
-    if not condition:
-        raise UserError(message)
-
-
-def is_whole(number, low, high):
-    """Whether `number` is a whole number, Python's or numpy's, from `low` to `high`."""
-    return isinstance(number, Integral) and low <= number <= high
-
-
-def write_file(path, content, option):
-    """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
-    when it cannot be written, with the command line's `option` as a way out."""
+@contextlib.contextmanager
+def flush_denormals():
+    """Take numbers below 1e-38 for 0. Where no image lights a pixel, Adam's averages become as small as that, and an
+    epoch of k-sparse takes a quarter longer; its weights are the same. A thread takes the setting from its parent: so
+    before torch has any. Afterwards it is as it was in this thread."""
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # numpy looks for the smallest number once, and would warn after the next line
+    were_flushed = (torch.tensor(1e-39) / 2).item() == 0
+    torch.set_flush_denormal(True)
     try:
-        path = real_path(path)  # a link stays a link
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
-            unnamed = Path(folder, "content")
-            with open(unnamed, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unnamed, path)
-    except OSError as error:
-        raise UserError(cannot_write(path, error, option)) from error
+        yield
+    finally:
+        torch.set_flush_denormal(were_flushed)
 
 
-def require_writable(folder, option):
-    """Raise UserError unless a file can be written to `folder`, which is made if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(cannot_write(folder, error, option)) from error
-
-
-def cannot_write(path, error, option):
-    """What to say of an OSError."""
-    advice, reason = f"name another place with {option}", error.strerror or error
-    if isinstance(error, FileExistsError):
-        reason = "it is a file, and has to be a folder"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        advice = f"make room, or {advice}"
-    return f"cannot write {short_path(path)}: {reason}; {advice}"
-
-
-def full_path(text):
-    """A path as the user means it: ~ is the home folder. A link keeps its own name. UserError when it is empty."""
-    require(str(text), "a path is empty")
-    return Path(os.path.expanduser(text)).absolute()
-
-
-def real_path(path):
-    """Where a path leads when links are followed; Path.resolve raises on a loop of them."""
-    return Path(os.path.realpath(path))
-
-
-def first_line(error):
-    """What an exception says, short enough to be quoted."""
-    text = str(error).strip().split("\n")[0][:100]
-    return "".join(filter(str.isprintable, text)) or type(error).__name__
-
-
-def short_path(path):
-    """A path as the user would type it: relative when it lies below the working directory."""
-    with contextlib.suppress(ValueError, OSError):
-        return str(Path(path).absolute().relative_to(Path.cwd()))
-    return str(path)
-
-
-def print_line(text):
-    """Print a line. When nobody reads it any more (`| head -1`), or the disk is full, printing stops and the work goes
-    on."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        sys.stdout = open(os.devnull, "w")
-        if not isinstance(error, BrokenPipeError):
-            with contextlib.suppress(OSError):  # it may be on the same disk
-                print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)
+def is_out_of_memory(error):
+    """Whether an error says that there is too little memory; on the CPU and on MPS torch has only words for it."""
+    words = ("you tried to allocate", "backend out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in words)

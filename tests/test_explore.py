@@ -702,7 +702,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
         "histogram": torch.zeros(512, 20),
     }
     kinds = dict.fromkeys(dead, "<f4") | {"strongest": "<i2", "middling": "<i2", "histogram": "<u2"}
-    changes = {key: common.packed(values, kinds[key]) for key, values in dead.items()}
+    changes = {key: common.pack(values, kinds[key]) for key, values in dead.items()}
     model_file(folder, "sparse_l1").write_text(spoil(content, **changes))
     page = visit("sparse_l1/3", folder)
     page.wait_for_function("explorer.testImages")
