@@ -728,8 +728,8 @@ def model_name(cls, config):
 
 
 def compared_key(cls):
-    """The hyperparameter of which the command line takes several values."""
-    return next(key for key, declared in cls.hyperparameters.items() if declared.is_compared)
+    """The hyperparameter of which the command line takes several values; None when there is none."""
+    return next((key for key, declared in cls.hyperparameters.items() if declared.is_compared), None)
 
 
 # 4. Training -------------------------------------------------------------------------------------------
@@ -1031,11 +1031,10 @@ def examples_of(code, active_above):
     largest, strongest = code.topk(STRONGEST)
     is_active = largest > active_above
     width = (largest[:, :1] - active_above).clamp(min=1e-12) / BINS
-    from_middle = (code - active_above - width * BINS / 2).abs()
-    from_middle[code <= active_above] = math.inf
-    from_middle.scatter_(1, strongest, math.inf)
-    nearest, middling = from_middle.topk(MIDDLING, largest=False)
-    is_other = nearest < math.inf
+    is_candidate = (code > active_above).scatter(1, strongest, False)
+    from_middle = (code - active_above - width * BINS / 2).abs().where(is_candidate, math.inf)
+    middling = from_middle.topk(MIDDLING, largest=False).indices
+    is_other = is_candidate.gather(1, middling)
     bins = ((code - active_above) / width).long().clamp(0, BINS - 1)
     histogram = torch.zeros(len(code), BINS, dtype=torch.int64, device=code.device)
     return Examples(
@@ -1344,14 +1343,13 @@ def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
     tiled = np.full((rows * pitch + gap, columns * pitch + gap, *colours), between, "float32")
     pixels = np.asarray(images).reshape(-1, 28, 28, *colours).repeat(zoom, axis=1).repeat(zoom, axis=2)
     for index, image in enumerate(pixels):
-        left, top = corner(index, columns, gap, zoom)
+        left, top = corner(*divmod(index, columns), gap, zoom)
         tiled[top : top + 28 * zoom, left : left + 28 * zoom] = image
     return tiled
 
 
-def corner(index, columns, gap=1, zoom=1):
+def corner(row, column, gap=1, zoom=1):
     """(left, top) of an image in a mosaic, in screen pixels."""
-    row, column = divmod(index, columns)
     pitch = 28 * zoom + gap
     return gap + column * pitch, gap + row * pitch
 
@@ -1469,7 +1467,7 @@ def plot_features(model, report):
     figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
     for index, frequency in enumerate(report.frequency[order].tolist()):
         if frequency == 0:  # dead: crossed out
-            left, top = corner(index, columns)
+            left, top = corner(*divmod(index, columns))
             axes.plot([left, left + 27], [top, top + 27], color="black", lw=1)
             axes.plot([left, left + 27], [top + 27, top], color="black", lw=1)
     return figure
@@ -1497,16 +1495,16 @@ def plot_units(model, report, images):
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, zoom, between=1)
     figure, axes = new_mosaic_figure(pixels, title, left=96, top=62)
     for column, heading in ((0, "draws"), (1, "looks for")):
-        left, _ = corner(column, columns, gap, zoom)
+        left, _ = corner(0, column, gap, zoom)
         axes.text(left + 14 * zoom, -4, heading, size=9, color=INK, ha="center")
     for row, unit in enumerate(units.tolist()):
-        _, top = corner(row * columns, columns, gap, zoom)
+        _, top = corner(row, 0, gap, zoom)
         axes.text(4, top + 10 * zoom, f"unit {unit}", size=10, color=INK, ha="right", va="center")
         frequency = f"on {100 * report.frequency[unit]:.1f} %"
         axes.text(4, top + 19 * zoom, frequency, size=9, color=QUIET, ha="right", va="center")
         for column, code in enumerate(codes[row].tolist(), start=2):
             if code > model.active_above:
-                left, top = corner(row * columns + column, columns, gap, zoom)
+                left, top = corner(row, column, gap, zoom)
                 axes.text(left + 14 * zoom, top - 3, f"{code:#.3g}", size=7, color=QUIET, ha="center")
     return figure
 
@@ -1588,7 +1586,7 @@ def plot_parts(model, name, report, images):
     title = f"{name}: image, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
     figure, axes = new_mosaic_figure(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
     for (row, column), number in np.ndenumerate(units.numpy()):
-        left, top = corner(row * (n + 3) + 2 + column, n + 3, gap, zoom)
+        left, top = corner(row, column + 2, gap, zoom)  # after the image and its reconstruction
         axes.text(left + 14 * zoom, top - 2, number, size=7, color=QUIET, ha="center")
     return figure
 
