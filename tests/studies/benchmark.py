@@ -103,14 +103,18 @@ def epoch(repeats, data, folder):
     print("\nAn epoch: ours with its test loss, the conventional one without\n")
     print("| script | conventional, s | ours, s | times faster |\n| --- | --- | --- | --- |")
     for name in PUBLISHED:
-        conventional, config = Conventional(name), methods.config_of(name, epochs=3)
+        conventional = Conventional(name)
         results = in_turns(
             repeats,
             conventional=functools.partial(timed, conventional.epoch),
-            ours=functools.partial(timed, methods.train, methods.CLASSES[name], config, data),
+            ours=functools.partial(timed, three_epochs, name, data),
         )
         conventional, ours = results["conventional"], [seconds / 3 for seconds in results["ours"]]
         print(f"| {name} | {median(conventional):.2f} | {median(ours):.2f} | {times_faster(conventional, ours):.1f} |")
+
+
+def three_epochs(name, data):
+    methods.train(name, data, epochs=3)
 
 
 def published(repeats, data, folder):
@@ -136,7 +140,7 @@ def published(repeats, data, folder):
 def epochs_until(target, name, data):
     """The epochs that a training of ours needs for a test loss of `target`, its schedule being made for so many."""
     for epochs in range(1, 50):
-        model = methods.train(methods.CLASSES[name], methods.config_of(name, epochs=epochs), data)
+        model = methods.train(name, data, epochs=epochs)
         if common.evaluate(model, data.test_images, data.test_labels).loss <= target:
             return epochs
     raise AssertionError(f"{name} does not reach {target}")
@@ -144,9 +148,8 @@ def epochs_until(target, name, data):
 
 def training(repeats, data, folder):
     print("\nA whole training at the defaults, seconds\n\n| script | seconds |\n| --- | --- |")
-    for name, cls in methods.CLASSES.items():
-        config = methods.config_of(name)
-        runs = [timed(methods.train, cls, config, data) for _ in range(min(repeats, 3))]
+    for name in methods.CLASSES:
+        runs = [timed(methods.train, name, data) for _ in range(min(repeats, 3))]
         print(f"| {name} | {median(runs):.0f} |")
 
 
@@ -160,9 +163,8 @@ def main():
         if name not in tables:
             parser.error(f"there is no table {name}: take of {', '.join(tables)}")
     torch.set_flush_denormal(True)  # as the scripts do
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {methods.FASTEST}, medians of {options.repeats}"
-    )
+    precision = common.fastest_precision(torch.device("cpu"))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {precision}, medians of {options.repeats}")
     data = common.load_data()
     with tempfile.TemporaryDirectory() as folder:
         for name in options.tables or tables:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import methods  # noqa: E402
-from benchmark import timed  # noqa: E402
+from benchmark import three_epochs, timed  # noqa: E402
 
 import common  # noqa: E402
 
@@ -159,10 +159,10 @@ def kept_curve(original, images, counts):
 def epochs_beside_ours(original, loader, data, repeats):
     """(seconds of an epoch of theirs, of ours), medians of so many in turns."""
     _, train_epoch = original.trainer(loader)
-    config, theirs, ours = methods.config_of(original.method, epochs=3), [], []
+    theirs, ours = [], []
     for _ in range(repeats):
         theirs.append(timed(train_epoch))
-        ours.append(timed(methods.train, methods.CLASSES[original.method], config, data) / 3)
+        ours.append(timed(three_epochs, original.method, data) / 3)
     return median(theirs), median(ours)
 
 
@@ -204,7 +204,7 @@ def main():
             print(f"original {method}" + (f", k = {k}" if k else ""))
             for what, value in figures(original, images, k).items():
                 print(f"  {what:<24} {value}")
-        batch_size = methods.config_of(method)["batch_size"]  # theirs is the same
+        batch_size = methods.CLASSES[method].hyperparameters["batch_size"].default  # theirs is the same
         loader = DataLoader(training_set, batch_size, shuffle=True)
         if method != "sparse_ksparse":
             for n, error in kept_curve(original, images[:1000], (25, 50)):

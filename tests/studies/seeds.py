@@ -21,7 +21,7 @@ import common  # noqa: E402
 
 def figures(name, seed, data):
     """A dict of the figures of one model."""
-    model = methods.train(methods.CLASSES[name], methods.config_of(name, seed=seed), data, f"{name}, seed {seed}")
+    model = methods.train(name, data, seed=seed)
     report = common.evaluate(model, data.test_images, data.test_labels)
     return {
         f"test loss ({model.loss_name})": report.loss,

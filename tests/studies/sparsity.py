@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import methods  # noqa: E402
 import originals  # noqa: E402
 from methods import SHIPPED  # noqa: E402
 
@@ -32,8 +31,6 @@ LABELS = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, 
 class PlainL1(sparse_l1.SparseL1):
     """L1 with torch's default start, and pictures of any norm."""
 
-    encoder_speed = 1.0
-
     def initialise(self):
         plain_start(self)
 
@@ -43,8 +40,6 @@ class PlainL1(sparse_l1.SparseL1):
 
 class PlainKL(sparse_kl.SparseKL):
     """KL with torch's default start."""
-
-    encoder_speed = 1.0
 
     def initialise(self):
         plain_start(self)
@@ -133,12 +128,13 @@ def main(arguments=None):
     shipped = {name: kept_curve(common.load_pretrained(name), images) for name in SHIPPED}
     plain = {}
     for cls in (PlainL1, PlainKL):
-        config = methods.config_of(cls.name, weight_decay=0.0, tie=0.0)
-        model = methods.train(cls, config, data, f"{cls.name}, plain start")
+        model = cls(encoder_speed=1.0, weight_decay=0.0, tie=0.0)
+        common.train(model, data)
+        model.requires_grad_(False)
         report = common.evaluate(model, images, data.test_labels)
         units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
-        print(f"{cls.name}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
-        plain[cls.name] = kept_curve(model, images)
+        print(f"{cls.method}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
+        plain[cls.method] = kept_curve(model, images)
     theirs = {}
     if options.folders:
         found, pictures = originals.find(options.folders), common.to_float(images[:1000]).view(-1, 1, 28, 28)
