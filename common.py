@@ -1,4 +1,4 @@
-"""What the three sparse autoencoders share, in the order of its use:
+"""What the sparse autoencoders share, in the order of its use:
 
 1. errors and files  what all of the following uses
 2. data              MNIST, another data set of its form or your own, and minibatches of it
@@ -189,7 +189,8 @@ def load_data(dataset="MNIST", data_dir=ROOT / "data", train_count="all"):
             downloaded, checked or written; or `train_count` is not from 0 to the number of training images.
     """
     is_name = isinstance(dataset, str) and is_dataset_name(dataset)
-    require(is_name, f"a data set's name is that of a folder, without / or \\ and not hidden, not {str(dataset)!r}")
+    wanted = "that of a folder, without / or \\, not hidden and not long"
+    require(is_name, f"a data set's name is {wanted}, not {str(dataset)!r}")
     root = full_path(data_dir)
     is_too_deep = (root / TEST_IMAGES).exists() or (root / "raw" / TEST_IMAGES).exists()
     require(not is_too_deep, f"{short_path(root)} lies too deep: name the folder that {dataset}/raw lies in")
@@ -215,7 +216,8 @@ def load_data(dataset="MNIST", data_dir=ROOT / "data", train_count="all"):
 
 def is_dataset_name(name):
     """Whether a data set may be called so: a folder is, and weights and pictures bear its name."""
-    return name.isprintable() and name[:1] not in ("", ".") and "/" not in name and "\\" not in name
+    is_short = len(name.encode(errors="replace")) <= 60
+    return is_short and name.isprintable() and name[:1] not in ("", ".") and "/" not in name and "\\" not in name
 
 
 def word_for_label(dataset):
@@ -508,7 +510,7 @@ class Autoencoder(nn.Module):
     makes its method different:
 
         initialise()                         sets the weights that training starts from; `mean_image` is there already
-        activation(hidden)                   the code
+        activation(hidden)                   the code, never negative
         penalty(hidden, code)                a scalar
         squash(output)                       the reconstruction; if not said otherwise the sigmoid
         reconstruction_loss(output, images)  a scalar, a mean over images and pixels; if not said otherwise the
@@ -539,6 +541,9 @@ class Autoencoder(nn.Module):
 
     def __init__(self, **given):
         super().__init__()
+        lacking = [part for part in ("initialise", "activation", "penalty") if not hasattr(self, part)]
+        fault = f"{type(self).__name__} lacks {', '.join(lacking) or 'the name of its method'}"
+        require(self.method and not lacking, f"{fault}: see the docstring of common.Autoencoder")
         for key in given:
             known = ", ".join(self.hyperparameters)
             require(key in self.hyperparameters, f"{self.method} has no hyperparameter {key!r}, but {known}")
@@ -546,13 +551,15 @@ class Autoencoder(nn.Module):
             key: declared.checked(key, given.get(key, declared.default))
             for key, declared in self.hyperparameters.items()
         }
-        for key, value in self.config.items():
-            setattr(self, key, value)
-        self.name = model_name(type(self), self.config)
         self.history = None
-        self.encoder = nn.Linear(PIXELS, self.hidden)
-        self.decoder = nn.Linear(self.hidden, PIXELS)
+        self.name = model_name(type(self), self.config)
+        self.encoder = nn.Linear(PIXELS, self.config["hidden"])
+        self.decoder = nn.Linear(self.config["hidden"], PIXELS)
         self.register_buffer("mean_image", torch.zeros(PIXELS))
+        for key, value in self.config.items():
+            good = not hasattr(self, key)
+            require(good, f"a hyperparameter cannot be called {key}: models have something of that name")
+            setattr(self, key, value)
 
     @property
     def dictionary(self):
@@ -640,36 +647,40 @@ class Hyperparameter(NamedTuple):
 
     default: object  # its type is that of all values: int, float or str
     help: str  # what it is
-    range: str  # of its values, in words: "... has to be <range>"
-    holds: Callable  # whether a value is in that range
+    allowed: str  # values in words: "... has to be <allowed>"
+    is_allowed: Callable  # whether a value of that type is one of them
     alias: str | None = None  # another name on the command line
-    is_compared: bool = False  # the command line takes several values, a model each
+    is_compared: bool = False  # the command line takes several values, a model each; at most one of a method's
     is_always_named: bool = False  # in the name of a file also at its default
 
     def checked(self, name, value):
-        """`value` with the right type; UserError when it is not of that type, or out of the range."""
+        """`value` with the right type; UserError when it is not of that type, or not allowed."""
         kind = type(self.default)
         accepted = {int: Integral, float: Real, str: str}[kind]
-        require(isinstance(value, accepted) and self.holds(value), f"{name} has to be {self.range}, not {value}")
+        good = isinstance(value, accepted) and self.is_allowed(value)
+        require(good, f"{name} has to be {self.allowed}, not {value!r}")
         return kind(value)  # numpy's numbers overflow, and checkpoints do not take them
 
 
 def whole(default, help, low, high, **more):
-    """A Hyperparameter whose values are whole numbers."""
+    """A Hyperparameter whose values are whole numbers from `low` to `high`."""
     words = f"a whole number from {low} to {high}" if high < math.inf else f"a whole number of at least {low}"
     return Hyperparameter(default, help, words, lambda value: low <= value <= high, **more)
 
 
 def at_least_0(default, help, **more):
-    return Hyperparameter(default, help, "at least 0", lambda value: 0 <= value < math.inf, **more)
+    """A Hyperparameter whose values are finite numbers of at least 0."""
+    return Hyperparameter(float(default), help, "at least 0", lambda value: 0 <= value < math.inf, **more)
 
 
 def above_0(default, help, **more):
-    return Hyperparameter(default, help, "above 0", lambda value: 0 < value < math.inf, **more)
+    """A Hyperparameter whose values are finite numbers above 0."""
+    return Hyperparameter(float(default), help, "above 0", lambda value: 0 < value < math.inf, **more)
 
 
 def between_0_and_1(default, help, **more):
-    return Hyperparameter(default, help, "above 0 and below 1", lambda value: 0 < value < 1, **more)
+    """A Hyperparameter whose values are numbers above 0 and below 1."""
+    return Hyperparameter(float(default), help, "above 0 and below 1", lambda value: 0 < value < 1, **more)
 
 
 def one_of(default, help, *choices):
@@ -677,39 +688,48 @@ def one_of(default, help, *choices):
     return Hyperparameter(default, help, " or ".join(choices), lambda value: value in choices)
 
 
-def is_seed(value):
-    """Whether torch takes this whole number as a seed."""
-    return 0 <= value < 2**63
-
-
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-
 def hyperparameters(own, **defaults):
-    """All hyperparameters of a method, a dict: its `own` ones, and those that all methods share, with the method's
-    defaults for them."""
+    """All hyperparameters of a method.
+
+    Args:
+        own: those that no other method has, a dict from name to Hyperparameter.
+        defaults: for those that all methods share, where the method's default is another.
+
+    Returns:
+        a dict from name to Hyperparameter.
+
+    Raises:
+        UserError: a name is used twice or unknown, or a default is not allowed.
+    """
     shared = {
         "hidden": whole(512, "number of units in the code", 1, 32_768),
         "epochs": whole(20, "passes over the training images", 1, math.inf),
         "batch_size": whole(1200, "images per step", 1, 60_000),
         "lr": above_0(9e-3, "learning rate of Adam"),
-        "encoder_speed": above_0(1.0, "the learning rate of the encoder's weights is so many times that of the rest"),
-        "beta2": between_0_and_1(0.99, "of Adam: how slowly its mean of squared gradients changes"),
+        "encoder_speed": above_0(1, "so many times that rate for the encoder's weights"),
+        "beta2": between_0_and_1(0.99, "Adam's β2, how slowly its mean of squared gradients changes"),
         "cool_down": between_0_and_1(0.2, "last part of the training, in which the learning rate falls to 0"),
-        "weight_decay": at_least_0(0.0, "decay of the dictionary, fades the pixels that a unit does not need"),
-        "tie": at_least_0(0.0, "pull of each unit's encoder row and its picture towards each other"),
-        "tie_scale": one_of("best", "the pull is to the picture times the best factor, or times one", "best", "one"),
-        "seed": Hyperparameter(
-            0, "of the weights' start and the order of the images", "a whole number of at least 0", is_seed
+        "weight_decay": at_least_0(0, "decay of the dictionary, fades the pixels that a unit does not need"),
+        "tie": at_least_0(0, "pull of each unit's encoder row and its picture towards each other"),
+        "tie_scale": one_of("best", "the pull is to the best multiple of the picture, or to itself", "best", "one"),
+        "seed": whole(0, "seed of the weights' start and the order of the images", 0, 2**63 - 1),
+        "precision": one_of(
+            "auto", "of matrix products in training, auto being what is fast here", "auto", "float32", "bfloat16"
         ),
-        "precision": one_of("auto", "of matrix products in training; auto: what is fast here", *PRECISIONS),
         "dataset": Hyperparameter(
-            "MNIST", f"the images: {', '.join(DOWNLOADED)}, or your own", "the name of a folder", is_dataset_name
+            "MNIST", f"the images, {', '.join(DOWNLOADED)} or your own", "the name of a folder", is_dataset_name
         ),
     }
-    unknown = defaults.keys() - shared.keys()
-    require(not unknown, f"these hyperparameters are shared by no other method: {', '.join(sorted(unknown))}")
-    return own | {name: shared[name]._replace(default=defaults.get(name, shared[name].default)) for name in shared}
+    for name, default in defaults.items():
+        require(name in shared, f"{name} is no hyperparameter that all methods share: put it among the method's own")
+        shared[name] = shared[name]._replace(default=shared[name].checked(name, default))
+    for name, declared in own.items():
+        require(name not in shared, f"{name} is a hyperparameter that all methods share: give its default by that name")
+        declared.checked(name, declared.default)
+    require(
+        sum(declared.is_compared for declared in own.values()) <= 1, "only one hyperparameter can be the compared one"
+    )
+    return own | shared
 
 
 def model_name(cls, config):
@@ -775,6 +795,9 @@ def require_trainable(model, data):
     require(ordinary, "this model was made in torch.inference_mode, where nothing can be trained: make it outside")
     require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
     for images in (data.train_images, data.test_images):
+        require(
+            torch.is_tensor(images), f"train wants tensors of bytes, torch.uint8 [n, 784], not {type(images).__name__}"
+        )
         good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
         require(good, f"train wants bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
     fault = f"the model is one of {model.dataset}, and these images are of {data.name!r}"
@@ -915,7 +938,9 @@ def losses_of(model, images, precision):
         hidden = model.encoder(images - model.mean_image)
         code = model.activation(hidden)
         output = model.decoder(code)
-    return model.reconstruction_loss(output.float(), images), model.penalty(hidden.float(), code.float())
+    penalty = model.penalty(hidden.float(), code.float())
+    require(penalty.dim() == 0, f"penalty has to give one number, a mean over images, not {list(penalty.shape)}")
+    return model.reconstruction_loss(output.float(), images), penalty
 
 
 @torch.no_grad()
@@ -964,7 +989,7 @@ class Report:
 
 
 @torch.no_grad()
-def evaluate(model, images, labels):
+def evaluate(model, images, labels=None):
     """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 and their labels [n], 0 to 9, on
     its device; without labels (None) there are no shares of digits in it. Raises UserError when there are no images."""
     require(len(images) > 0, "there are no images to evaluate the model on")
@@ -1074,7 +1099,8 @@ def pixel_entropy(images):
 
 
 def report_text(model, report, path=None):
-    """The report on a trained model, one line a figure; `path` is where its weights are."""
+    """The report on a trained model, one line a figure; `path` is where its weights are. UserError before training."""
+    require_trained(model)
     hidden = len(model.dictionary)
     above_floor = ""
     if model.loss_name == "BCE":
@@ -1106,6 +1132,7 @@ def report_text(model, report, path=None):
 # 6. Checkpoints ----------------------------------------------------------------------------------------
 MAX_CHECKPOINT_BYTES = 256 * 2**20
 FORMAT = 2  # of checkpoints; a file of an earlier one, 1, says nothing of it
+EARLIER_SHARED = {"cool_down": 0.2, "dataset": "MNIST"}
 EARLIER = {  # what was no hyperparameter in format 1, and what it was for the methods of that time
     "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best"},
     "sparse_kl": {"encoder_speed": 12.0, "beta2": 0.99, "tie_scale": "best", "start_std": 0.003},
@@ -1123,7 +1150,7 @@ EARLIER = {  # what was no hyperparameter in format 1, and what it was for the m
 def save_checkpoint(model, path):
     """Write the weights of a trained model to `path`, with all that made it: hyperparameters, history and versions. The
     file appears whole or not at all. UserError when it cannot be written, or could not be loaded again."""
-    require(getattr(model, "history", None) is not None, "this model is not trained: there is nothing to save")
+    require_trained(model)
     content = {
         "format": FORMAT,
         "method": model.method,
@@ -1145,16 +1172,20 @@ def save_checkpoint(model, path):
     write_file(full_path(path), buffer.getbuffer(), "--checkpoint")
 
 
+def require_trained(model):
+    """Raise UserError unless a model has been trained."""
+    require(getattr(model, "history", None) is not None, "this model is not trained yet: see train(model, data)")
+
+
 def model_from(content, cls):
     """The model of a subclass of Autoencoder that a checkpoint's `content` describes, on the CPU, in evaluation mode,
     its parameters without gradients. Raises UserError, or what torch raises on weights that do not fit."""
     config = content["config"]
     if "format" not in content:
-        config = EARLIER.get(cls.method, {}) | {"cool_down": 0.2, "dataset": "MNIST"} | config
+        config = EARLIER_SHARED | EARLIER.get(cls.method, {}) | config
     differing = set(config) ^ set(cls.hyperparameters)
     require(not differing, f"its hyperparameters are not those of {cls.method}: {', '.join(sorted(differing))}")
     model = cls(**config)
-    require(model.config == config, "its hyperparameters are of other types")
     model.load_state_dict(content["weights"])
     model.history = History(**content["history"])
     require(all(len(losses) == model.epochs for losses in model.history), "its history is not of its epochs")
@@ -1202,11 +1233,11 @@ def require_ours(path, content):
     advice = "give it to load_state_dict of a model that you build"
     is_state_dict = all(isinstance(value, torch.Tensor) for value in content.values())
     require(not is_state_dict, f"{short_path(path)} is {what}: {advice}")
+    is_newer = isinstance(content.get("format"), int) and content["format"] > FORMAT
+    require(not is_newer, f"{short_path(path)} was written by a newer version of this program: update it")
     is_ours = content.keys() >= {"method", "config", "history", "weights"}
     keys = ", ".join(map(repr, content))[:100]
     require(is_ours, f"{short_path(path)} was written by another program: it holds {keys}")
-    is_newer = isinstance(content.get("format"), int) and content["format"] > FORMAT
-    require(not is_newer, f"{short_path(path)} was written by a newer version of this program: update it")
     with report_damage(path):
         method, weights = content["method"], content["weights"]
         require(isinstance(method, str) and isinstance(weights, dict), "there are no weights in it")
@@ -1216,9 +1247,12 @@ def require_ours(path, content):
 def find_method(name):
     """The class of a method, which is in the script of the same name beside this file."""
     is_there = name.startswith("sparse_") and name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file()
-    require(is_there, f"there is no script {name:.40}.py of a method beside common.py")
+    advice = "give the class of the weights, load_checkpoint(path, cls)"
+    require(is_there, f"there is no script {name:.40}.py of a method beside common.py: {advice}")
     classes = [value for value in vars(importlib.import_module(name)).values() if isinstance(value, type)]
-    return next(cls for cls in classes if issubclass(cls, Autoencoder) and cls.method == name)
+    classes = [cls for cls in classes if issubclass(cls, Autoencoder) and cls.method == name]
+    require(classes, f"{name}.py has no class of a method of that name: {advice}")
+    return classes[0]
 
 
 def require_no_folder(path):
@@ -1254,7 +1288,8 @@ def read_untrusted(data):
 
 def load_pretrained(name):
     """A trained model, of any script beside this file. A `name` that ends in .pt is the path of a file; any other is
-    that of a file in checkpoints/: "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ..."""
+    that of a file in checkpoints/: "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ... (`load_checkpoint` takes paths
+    of any name.)"""
     return load_checkpoint(name if str(name).endswith(".pt") else checkpoint_path(name))
 
 
@@ -1628,7 +1663,7 @@ def write_comparison(compared, asked, images, folder):
 
     Args:
         compared: pairs of a model on the CPU and its Report.
-        asked: hyperparameters that one of them was asked for with, a dict of all of them.
+        asked: the config with which one of them was asked for, in which precision may be auto.
         images: [n, 784] in [0, 1].
         folder: a path.
 
@@ -1794,13 +1829,17 @@ def write_outputs(model, report, data, folder, own_digits=None):
     Args:
         model: an Autoencoder; it ends on the CPU.
         report: its Report, of the test images of `data`.
-        data: Data.
+        data: Data of the model's data set, on the CPU.
         folder: a path.
         own_digits: images of one's own, [784] in [0, 1] each, by their names: a picture each.
 
     Returns:
         the paths of the pictures.
     """
+    require_trained(model)
+    require_good_name(model.name)
+    fault = f"the model is one of {model.dataset}, and these images are of {data.name!r}"
+    require(data.name == model.dataset, f"{fault}: its page would show the wrong ones")
     folder, model = full_path(folder), model.cpu()
     figures = draw_pictures(model, report, data)
     for name, digit in (own_digits or {}).items():
@@ -1837,10 +1876,13 @@ def main(cls):
 
 def run(cls):
     """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
-    options, models = parse_arguments(cls)
-    asked = dict(models[0].config)
+    script = Path(sys.argv[0]).stem  # whose weights would a copy of a script load or replace?
+    is_named = cls.method == script and script.startswith("sparse_")
+    require(is_named, f"method has to be the name of the file, and begin with sparse_: {script!r}, not {cls.method!r}")
+    options, asked = parse_arguments(cls)
+    asked_config = dict(asked[0].config)  # of the first, in which precision is still auto
     device = pick_device(options.device)
-    models = [find(model, options) for model in models]
+    models = [load_or_keep(model, options) for model in asked]
     page = options.output_dir / "explore"
     for _, path in models:  # before the work, not after it
         require_output_free(options.output_dir, page, path)
@@ -1865,7 +1907,7 @@ def run(cls):
 
     if len(models) > 1:
         test_digits = first_images(data.test_images, data.test_labels)
-        pictures += write_comparison(compared, asked, test_digits, options.output_dir)
+        pictures += write_comparison(compared, asked_config, test_digits, options.output_dir)
     if options.show:
         show(pictures)
 
@@ -1905,8 +1947,8 @@ def option_parser(cls):
     parser.add_argument(
         "--train",
         action="store_true",
-        help="train anew, and replace the weights of that name; a training cannot be continued, since its learning "
-        "rate and k end with it: ask for more --epochs",
+        help="train anew, and replace the weights of that name; a training cannot be continued, since its "
+        "schedules end with it: ask for more --epochs",
     )
 
     model = parser.add_argument_group(
@@ -1922,7 +1964,7 @@ def option_parser(cls):
             nargs="+" if declared.is_compared else None,
             default=argparse.SUPPRESS,
             metavar={int: "N", float: "X", str: "NAME"}[kind],
-            help=f"{declared.help}: {declared.range}{several} (default: {declared.default})",
+            help=f"{declared.help}; {declared.allowed}{several} (default: {declared.default})".replace("%", "%%"),
         )
 
     places = parser.add_argument_group("where and how")
@@ -1972,7 +2014,7 @@ def path_option(text):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def find(model, options):
+def load_or_keep(model, options):
     """(the model, the path of its weights): the loaded one where there are weights, else the untrained one that the
     options ask for. What would keep it from being trained and saved is found here, before the work."""
     cls, named_path = type(model), checkpoint_path(model.name)
@@ -2007,9 +2049,8 @@ def require_replaceable(cls, path, even_if_damaged):
     try:
         load_checkpoint(path, cls)
     except UserError as error:
-        fault = f"{short_path(path)} holds no weights of {cls.method}, and --train does not replace it"
-        replaceable = even_if_damaged and isinstance(error, DamagedCheckpoint)
-        require(replaceable, f"{fault}: remove it first, or name another file with --checkpoint")
+        advice = "--train does not replace it: move it away first, or name another file with --checkpoint"
+        require(even_if_damaged and isinstance(error, DamagedCheckpoint), f"{error}; {advice}")
         print_line(f"{error}: it stays until the new weights are complete.")
 
 

@@ -152,11 +152,13 @@ def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
 def in_the_first_format(content):
     """As files were that knew no more of a model than this."""
     del content["format"], content["made_by"]
-    for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset"):
-        del content["config"][key]
+    for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset", "start_std", "first_k", "patience"):
+        content["config"].pop(key, None)
 
 
-def test_a_file_of_the_first_format_has_what_was_no_hyperparameter_then(path):
+@pytest.mark.parametrize("name", ["l1", "kl", "ksparse"])
+def test_a_file_of_the_first_format_has_what_was_no_hyperparameter_then(room, name):
+    path = room / f"{name}.pt"
     expected = load(path).config
     rewrite(path, in_the_first_format)
     assert load(path).config == expected
@@ -177,7 +179,7 @@ def test_a_file_says_what_made_it(path):
 
 
 def test_a_newer_file_is_told_as_such(path):
-    rewrite(path, lambda content: content.update(format=3))
+    rewrite(path, lambda content: (content.update(format=3), content.pop("method")))
     refused(path, "was written by a newer version of this program: update it")
 
 
@@ -212,6 +214,22 @@ def test_what_is_changed_after_the_training_is_not_saved(tiny, tmp_path):
     model.k = 4
     common.save_checkpoint(model, tmp_path / "x.pt")
     assert load(tmp_path / "x.pt").k == 2
+
+
+def test_what_is_not_trained_has_no_report_and_no_pictures(small, tmp_path):
+    model = METHODS["sparse_l1"].build()
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    for use in (common.report_text, lambda *both: common.write_outputs(*both, small, tmp_path)):
+        with pytest.raises(common.UserError, match="not trained yet"):
+            use(model, report)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_and_page_are_of_the_models_own_data(tiny, small, tmp_path):
+    report = common.evaluate(tiny["sparse_l1"], small.test_images, small.test_labels)
+    with pytest.raises(common.UserError, match="one of MNIST, and these images are of 'mine'"):
+        common.write_outputs(tiny["sparse_l1"], report, small._replace(name="mine"), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 FAULTS = {

@@ -237,7 +237,7 @@ def test_train_replaces_a_checkpoint_of_the_same_method_only(done, refuses, room
     torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
     for name in ("thesis.txt", "half.pt", "empty.pt", "kl.pt", "plain.pt"):
         refuses(
-            f"sparse_l1 --train {TINY} --checkpoint {name}", rf"{name} holds no weights of sparse_l1", "remove it first"
+            f"sparse_l1 --train {TINY} --checkpoint {name}", name, "--train does not replace it: move it away first"
         )
     before = (room / "l1.pt").read_bytes()
     done(f"sparse_l1 --train {TINY} --seed 1 --checkpoint l1.pt")
@@ -255,7 +255,7 @@ def test_a_damaged_file_under_our_name_is_replaced_by_train_alone(done, refuses,
     torch.save(METHODS["sparse_l1"].build().state_dict(), room / "plain.pt")
     for others in ("kl.pt", "plain.pt"):  # another method's weights, or a state_dict, are somebody's work
         shutil.copy(room / others, path)
-        refuses(f"sparse_l1 {TINY} --train", "holds no weights of sparse_l1", "remove it first")
+        refuses(f"sparse_l1 {TINY} --train", "--train does not replace it: move it away first")
 
 
 def test_weights_of_another_method(refuses, room):
@@ -269,7 +269,7 @@ WRONG = [
     ("sparse_ksparse --k 5,25", "--k: invalid int value: '5,25'"),
     ("sparse_l1 --epochs 1e3", "--epochs: invalid int value: '1e3'"),
     ("sparse_kl --beta x", "--beta: invalid float value: 'x'"),
-    ("sparse_l1 --precision half", "precision has to be auto or float32 or bfloat16, not half"),
+    ("sparse_l1 --precision half", "precision has to be auto or float32 or bfloat16, not 'half'"),
     ("sparse_ksparse --k", "--k: expected at least one argument"),
     ("sparse_ksparse --k 5 10 5", "same value twice for k"),
     ("sparse_l1 --lambda 0.001 1e-3", "same value twice for l1_weight"),
@@ -322,7 +322,7 @@ def test_help_names_every_option_and_its_default(command, method):
             described[[*described][-1]] += " " + line.strip()
     for key, value in method.defaults.items():
         declared = method.cls.hyperparameters[key]
-        assert f"{declared.help}: {declared.range}" in described[option(key)]
+        assert f"{declared.help}; {declared.allowed}" in described[option(key)]
         assert f"(default: {value})" in described[option(key)]
     assert "several values: a model each" in described[option(common.compared_key(method.cls))]
     for flag in ("--train", "--device", "--data-dir", "--checkpoint", "--output-dir", "--show"):

@@ -113,3 +113,41 @@ def test_other_data_have_another_name(project, tmp_path):
     assert second.status == 0 and "epoch 1/1" not in second.out
     taken = run(project / "sparse_l1.py", "--checkpoint", path, "--dataset", "MNIST")
     assert taken.status == 1 and "was trained with dataset = mine, not MNIST" in taken.err
+
+
+def test_what_a_method_lacks_is_said_in_one_line():
+    class Bad(common.Autoencoder):
+        method = "sparse_bad"
+        hyperparameters = common.hyperparameters({})
+
+        def activation(self, hidden):
+            return hidden.relu()
+
+    with pytest.raises(
+        common.UserError, match="^Bad lacks initialise, penalty: see the docstring of common.Autoencoder$"
+    ):
+        Bad()
+    Bad.initialise = Bad.penalty = lambda *arguments: torch.zeros(3)
+    assert Bad(hidden=4).name == "sparse_bad_hidden4"
+    Bad.method = None
+    with pytest.raises(common.UserError, match="Bad lacks the name of its method"):
+        Bad()
+
+
+def test_a_penalty_is_one_number(small):
+    class Many(SparseL1):
+        def penalty(self, hidden, code):
+            return code.sum(dim=1)
+
+    with pytest.raises(common.UserError, match=r"penalty has to give one number, a mean over images, not \["):
+        common.train(Many(hidden=4, epochs=1), small)
+
+
+def test_a_copied_script_has_to_have_another_method(project):
+    """Or it would show the weights of the one that it was copied from, and replace them."""
+    shutil.copy(project / "sparse_l1.py", project / "sparse_mine.py")
+    shutil.copy(project / "sparse_l1.py", project / "mine.py")
+    for name in ("sparse_mine", "mine"):
+        result = run(project / f"{name}.py")
+        assert result.status == 1 and result.err.count("\n") == 1, result
+        assert f"method has to be the name of the file, and begin with sparse_: '{name}', not 'sparse_l1'" in result.err

@@ -1,6 +1,7 @@
 """Every hyperparameter has a range, and what is out of it is said in one line, in Python and on the command line."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ HYPERPARAMETERS = [
     ("sparse_l1", "lr", "above 0", (0, -1.0, math.nan, math.inf)),
     ("sparse_l1", "weight_decay", "at least 0", (-1e-9, math.nan, math.inf)),
     ("sparse_l1", "tie", "at least 0", (-1e-9, math.nan, math.inf)),
-    ("sparse_l1", "seed", "a whole number of at least 0", (-1, 2**64, 0.5)),
+    ("sparse_l1", "seed", f"a whole number from 0 to {2**63 - 1}", (-1, 2**64, 0.5)),
     ("sparse_l1", "precision", "auto or float32 or bfloat16", ("half", None)),
     ("sparse_l1", "encoder_speed", "above 0", (0, math.nan)),
     ("sparse_l1", "beta2", "above 0 and below 1", (0, 1, "x")),
@@ -40,7 +41,7 @@ def one_by_one(table):
 
 @pytest.mark.parametrize(("name", "key", "rule", "value"), one_by_one(HYPERPARAMETERS))
 def test_of_a_model(name, key, rule, value):
-    with pytest.raises(ValueError, match=f"^{key} has to be {rule},? not {value}$"):
+    with pytest.raises(ValueError, match=f"^{key} has to be {rule},? not {re.escape(repr(value))}$"):
         METHODS[name].build(**{key: value})
 
 
@@ -73,3 +74,24 @@ def test_numpy_numbers_are_numbers():
     assert (model.epochs, model.batch_size, model.lr) == (1, 3, 1)
     assert [type(model.config[key]) for key in ("epochs", "batch_size", "lr")] == [int, int, float]
     assert METHODS["sparse_ksparse"].build(hidden=np.int64(8), k=np.int32(2)).k == 2
+
+
+def test_defaults_are_declared_as_carefully(method):
+    """A whole number for a float does not make whole numbers of its values; what is not allowed is no default."""
+    declared = common.hyperparameters({"strength": common.at_least_0(1, "x")}, encoder_speed=5)
+    assert type(declared["strength"].default) is type(declared["encoder_speed"].default) is float
+    for own, defaults, words in (
+        ({}, {"hidden": -1}, "hidden has to be a whole number from 1 to 32768, not -1"),
+        ({}, {"lrr": 1.0}, "lrr is no hyperparameter that all methods share"),
+        ({"tie": common.at_least_0(1, "x")}, {}, "tie is a hyperparameter that all methods share"),
+        ({key: common.at_least_0(1, "x", is_compared=True) for key in "ab"}, {}, "only one hyperparameter can be"),
+    ):
+        with pytest.raises(common.UserError, match=words):
+            common.hyperparameters(own, **defaults)
+
+    class Named(method.cls):
+        hyperparameters = method.cls.hyperparameters | {"history": common.at_least_0(1, "50 % of it")}
+
+    with pytest.raises(common.UserError, match="a hyperparameter cannot be called history"):
+        Named()
+    assert "50 % of it; at least 0" in " ".join(common.option_parser(Named).format_help().split())
