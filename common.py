@@ -1102,6 +1102,7 @@ def report_text(model, report, path=None):
     """The report on a trained model, one line a figure; `path` is where its weights are. UserError before training."""
     require_trained(model)
     hidden = len(model.dictionary)
+    trained_with = ", ".join(f"{key} {value}" for key, value in model.config.items())
     above_floor = ""
     if model.loss_name == "BCE":
         above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
@@ -1109,7 +1110,7 @@ def report_text(model, report, path=None):
     lines = [
         (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
         ("weights", "not saved yet" if path is None else short_path(path)),
-        ("trained with", ", ".join(f"{key} {value}" for key, value in model.config.items())),
+        ("trained with", textwrap.fill(trained_with, 100).replace("\n", "\n" + 14 * " ")),
         ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
         ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
         ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),
@@ -1564,7 +1565,7 @@ def plot_codes(name, report, digit_or_class):
     order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
     zoom = max(1, round(960 / len(order)))
     pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
-    title = f"{name}: on which {digit_or_class} each unit is active"
+    title = f"{name}: each {digit_or_class}'s share of the mean code of each unit"
     if report.missing_digits:
         title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
     figure, axes = new_mosaic_figure(
