@@ -1102,7 +1102,8 @@ def report_text(model, report, path=None):
     """The report on a trained model, one line a figure; `path` is where its weights are. UserError before training."""
     require_trained(model)
     hidden = len(model.dictionary)
-    trained_with = ", ".join(f"{key} {value}" for key, value in model.config.items())
+    pairs = ", ".join(f"{key}\xa0{value}" for key, value in model.config.items())  # a line does not end between the two
+    trained_with = textwrap.fill(pairs, 100).replace("\xa0", " ").replace("\n", "\n" + 14 * " ")
     above_floor = ""
     if model.loss_name == "BCE":
         above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
@@ -1110,7 +1111,7 @@ def report_text(model, report, path=None):
     lines = [
         (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
         ("weights", "not saved yet" if path is None else short_path(path)),
-        ("trained with", textwrap.fill(trained_with, 100).replace("\n", "\n" + 14 * " ")),
+        ("trained with", trained_with),
         ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
         ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
         ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),

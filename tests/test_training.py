@@ -36,7 +36,22 @@ def test_train_loss_is_a_mean_over_images_not_batches(small):
     # With a learning rate of next to nothing every batch sees the same weights, so the mean over 600 images in
     # batches of 599 and 1 has to be the mean over all of them.
     model = METHODS["sparse_l1"].train(small, batch_size=599, lr=1e-30, epochs=1)
-    assert model.history.train_reconstruction[0] == pytest.approx(common.mean_loss(model, small.train_images), rel=1e-4)
+    reconstruction_loss, penalty = common.losses_of(model, common.to_float(small.train_images), "float32")
+    assert model.history.train_reconstruction[0] == pytest.approx(reconstruction_loss.item(), rel=1e-4)
+    assert model.history.train_loss[0] == pytest.approx((reconstruction_loss + penalty).item(), rel=1e-4)
+
+
+def test_test_losses_are_those_of_the_model_as_it_is_used(method, small, monkeypatch):
+    """In evaluation mode: with k as it is asked for, and without counting images on which units were inactive."""
+    modes, mean_loss = [], common.mean_loss
+
+    def watched(model, *arguments):
+        modes.append(model.training)
+        return mean_loss(model, *arguments)
+
+    monkeypatch.setattr(common, "mean_loss", watched)
+    method.train(small)
+    assert modes == [False] * 3  # before the training, and after each of two epochs
 
 
 def test_the_learning_rate_falls_over_the_last_fifth(small, monkeypatch):
