@@ -340,6 +340,20 @@ def test_a_stroke_undo_and_clear(visit):
     assert look(page)["input"] == digit["input"] and page.is_disabled("#undo")
 
 
+def test_ink_stays_under_a_stroke_beside_it(visit):
+    """The soft edge of the second does not wash out the first."""
+    page = visit(color_scheme="light")
+    page.click("#clear")
+    shades = "pad.getContext('2d').getImageData(0, 0, pad.width, pad.height).data.filter((_, i) => i % 4 === 0)"
+    draw(page, (0.5, 0.2), (0.5, 0.8))
+    page.evaluate(SETTLED)
+    before = torch.tensor(page.evaluate(f"[...{shades}]"))
+    draw(page, (0.54, 0.2), (0.54, 0.8))
+    page.evaluate(SETTLED)
+    after = torch.tensor(page.evaluate(f"[...{shades}]"))
+    assert (after <= before).all() and (after < before).any()
+
+
 def test_a_finger_draws(visit):
     page = visit(has_touch=True, viewport=(360, 740))
     before = look(page)["input"]
