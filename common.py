@@ -800,8 +800,13 @@ def require_trainable(model, data):
         )
         good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
         require(good, f"train wants bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
+    require_own_data(model, data, f"give the model dataset={data.name!r}")
+
+
+def require_own_data(model, data, advice):
+    """Raise UserError with this advice unless the images are of the model's data set."""
     fault = f"the model is one of {model.dataset}, and these images are of {data.name!r}"
-    require(data.name == model.dataset, f"{fault}: give the model dataset={data.name!r}")
+    require(data.name == model.dataset, f"{fault}: {advice}")
 
 
 def train_from_start(model, data):
@@ -986,6 +991,11 @@ class Report:
     digits: torch.Tensor | None  # [10, hidden], each digit's share of a unit's mean code; None without labels
     missing_digits: list  # those of which there is no image, and so no share
     examples: Examples  # of the first 65,000 test images
+
+    @property
+    def present_digits(self):
+        """The digits of which there are images."""
+        return [digit for digit in range(10) if digit not in self.missing_digits]
 
 
 @torch.no_grad()
@@ -1559,7 +1569,7 @@ def tint_explained(images, picture):
 def plot_codes(name, report, digit_or_class):
     """On which digits (or classes, of other data) a unit is active: one row a digit, one column a unit, units grouped
     by the digit they prefer."""
-    digits = [digit for digit in range(10) if digit not in report.missing_digits]
+    digits = report.present_digits
     shares = report.digits[digits].numpy()
     peak = shares.max(axis=0)
     preferred = np.where(peak > 0, shares.argmax(axis=0), len(digits))  # the dead come last
@@ -1731,7 +1741,6 @@ def write_explorer(model, report, images, folder):
         reason = f"which has no function like its {' and '.join(lacking)}"
         print_line(f"  {short_path(folder)}: {model.name} is not in the page, {reason}; its pictures are complete")
         return
-    digits = [digit for digit in range(10) if digit not in report.missing_digits]
     encoder_scale, encoder = two_bytes_each(model.encoder.weight)
     dictionary_scale, dictionary = two_bytes_each(model.dictionary)
     examples = report.examples
@@ -1758,7 +1767,7 @@ def write_explorer(model, report, images, folder):
         "middling_code": pack(examples.middling_code, "<f4"),
         "histogram": pack(examples.histogram, "<u2"),
         "images": pack((255 * images).round(), "u1"),
-        "image_digits": list(range(len(images))) if report.digits is None else digits,
+        "image_digits": list(range(len(images))) if report.digits is None else report.present_digits,
     }
     write_script(path, content)
     print_line(f"  {short_path(folder / 'index.html')}#{quote(model.name)}")
@@ -1840,8 +1849,7 @@ def write_outputs(model, report, data, folder, own_digits=None):
     """
     require_trained(model)
     require_good_name(model.name)
-    fault = f"the model is one of {model.dataset}, and these images are of {data.name!r}"
-    require(data.name == model.dataset, f"{fault}: its page would show the wrong ones")
+    require_own_data(model, data, "its page would show the wrong ones")
     folder, model = full_path(folder), model.cpu()
     figures = draw_pictures(model, report, data)
     for name, digit in (own_digits or {}).items():

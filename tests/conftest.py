@@ -189,8 +189,7 @@ def call(monkeypatch, capfd):
             status = end.code
         return Ended(status, *capfd.readouterr())
 
-    yield call
-    torch.set_flush_denormal(False)
+    return call
 
 
 @pytest.fixture

@@ -365,7 +365,6 @@ def test_output_can_be_redirected_in_python(room, monkeypatch):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         common.main(METHODS["sparse_l1"].cls)
-    torch.set_flush_denormal(False)
     assert out.getvalue().endswith("out/explore/index.html#l1\n")
 
 
