@@ -47,7 +47,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent
@@ -547,8 +546,9 @@ class Autoencoder(nn.Module):
         for key in given:
             known = ", ".join(self.hyperparameters)
             require(key in self.hyperparameters, f"{self.method} has no hyperparameter {key!r}, but {known}")
+        is_plain = given.get("plain", False)
         self.config = {
-            key: declared.checked(key, given.get(key, declared.default))
+            key: declared.checked(key, given.get(key, declared.default_of(is_plain)))
             for key, declared in self.hyperparameters.items()
         }
         self.history = None
@@ -652,11 +652,16 @@ class Hyperparameter(NamedTuple):
     alias: str | None = None  # another name on the command line
     is_compared: bool = False  # the command line takes several values, a model each; at most one of a method's
     is_always_named: bool = False  # in the name of a file also at its default
+    plain: object = None  # its value in the textbook's method, where that is another
+
+    def default_of(self, is_plain):
+        """The default in the textbook's method, or in ours."""
+        return self.plain if is_plain and self.plain is not None else self.default
 
     def checked(self, name, value):
         """`value` with the right type; UserError when it is not of that type, or not allowed."""
         kind = type(self.default)
-        accepted = {int: Integral, float: Real, str: str}[kind]
+        accepted = {bool: bool, int: Integral, float: Real, str: str}[kind]
         good = isinstance(value, accepted) and self.is_allowed(value)
         require(good, f"{name} has to be {self.allowed}, not {value!r}")
         return kind(value)  # numpy's numbers overflow, and checkpoints do not take them
@@ -683,16 +688,22 @@ def between_0_and_1(default, help, **more):
     return Hyperparameter(float(default), help, "above 0 and below 1", lambda value: 0 < value < 1, **more)
 
 
-def one_of(default, help, *choices):
+def from_0_to_1(default, help, **more):
+    """A Hyperparameter whose values are numbers from 0 to 1."""
+    return Hyperparameter(float(default), help, "from 0 to 1", lambda value: 0 <= value <= 1, **more)
+
+
+def one_of(default, help, *choices, **more):
     """A Hyperparameter whose values are these words."""
-    return Hyperparameter(default, help, " or ".join(choices), lambda value: value in choices)
+    return Hyperparameter(default, help, " or ".join(choices), lambda value: value in choices, **more)
 
 
-def hyperparameters(own, **defaults):
+def hyperparameters(own, plain_lr=None, **defaults):
     """All hyperparameters of a method.
 
     Args:
         own: those that no other method has, a dict from name to Hyperparameter.
+        plain_lr: the learning rate of the textbook's method, where that is another.
         defaults: for those that all methods share, where the method's default is another.
 
     Returns:
@@ -701,17 +712,35 @@ def hyperparameters(own, **defaults):
     Raises:
         UserError: a name is used twice or unknown, or a default is not allowed.
     """
+    plain = Hyperparameter(
+        False, "the textbook's method: other defaults for what follows", "True or False", lambda value: True
+    )
     shared = {
         "hidden": whole(512, "number of units in the code", 1, 32_768),
         "epochs": whole(20, "passes over the training images", 1, math.inf),
         "batch_size": whole(1200, "images per step", 1, 60_000),
-        "lr": above_0(9e-3, "learning rate of Adam"),
-        "encoder_speed": above_0(1, "so many times that rate for the encoder's weights"),
-        "beta2": between_0_and_1(0.99, "Adam's β2, how slowly its mean of squared gradients changes"),
-        "cool_down": between_0_and_1(0.2, "last part of the training, in which the learning rate falls to 0"),
-        "weight_decay": at_least_0(0, "decay of the dictionary, fades the pixels that a unit does not need"),
-        "tie": at_least_0(0, "pull of each unit's encoder row and its picture towards each other"),
+        "lr": above_0(9e-3, "learning rate of Adam", plain=plain_lr),
+        "encoder_speed": above_0(1, "so many times that rate for the encoder's weights", plain=1.0),
+        "beta2": between_0_and_1(0.99, "Adam's β2, how slowly its mean of squared gradients changes", plain=0.999),
+        "cool_down": from_0_to_1(0.2, "last part of the training, in which the learning rate falls to 0", plain=0.0),
+        "weight_decay": at_least_0(0, "decay of the dictionary, fades the pixels that a unit does not need", plain=0.0),
+        "fade": from_0_to_1(0, "last part of the training, in which that decay falls to 0", plain=0.0),
+        "tie": at_least_0(0, "pull of each unit's encoder row and its picture towards each other", plain=0.0),
         "tie_scale": one_of("best", "the pull is to the best multiple of the picture, or to itself", "best", "one"),
+        "start": one_of(
+            "own",
+            "weights to begin with: the method's own, or those that torch gives a layer",
+            "own",
+            "torch",
+            plain="torch",
+        ),
+        "input": one_of(
+            "centred",
+            "what units look at: an image less the mean one, or its pixels",
+            "centred",
+            "pixels",
+            plain="pixels",
+        ),
         "seed": whole(0, "seed of the weights' start and the order of the images", 0, 2**63 - 1),
         "precision": one_of(
             "auto", "of matrix products in training, auto being what is fast here", "auto", "float32", "bfloat16"
@@ -729,7 +758,7 @@ def hyperparameters(own, **defaults):
     require(
         sum(declared.is_compared for declared in own.values()) <= 1, "only one hyperparameter can be the compared one"
     )
-    return own | shared
+    return {"plain": plain} | own | shared
 
 
 def model_name(cls, config):
@@ -738,7 +767,9 @@ def model_name(cls, config):
     parts = [cls.method]
     for key, declared in cls.hyperparameters.items():
         value = config[key]
-        if value != declared.default or declared.is_always_named:
+        if key == "plain":
+            parts += ["plain"] if value else []
+        elif value != declared.default_of(config["plain"]) or declared.is_always_named:
             values = value if isinstance(value, list) else [value]
             texts = [str(value).removesuffix(".0") for value in values]
             if len(texts) > 6:
@@ -816,18 +847,17 @@ def train_from_start(model, data):
     order = torch.Generator().manual_seed(model.seed)
     set_start(model, data.train_images)
     optimizer = make_optimizer(model)
-    total_steps = model.epochs * math.ceil(len(data.train_images) / model.batch_size)
-    schedule = LambdaLR(optimizer, lambda step: min(1, (1 - step / total_steps) / model.cool_down))
+    steps = math.ceil(len(data.train_images) / model.batch_size)  # of an epoch
 
     model.eval()
     untrained_loss = mean_loss(model, data.test_images, model.precision)
     history = History([], [], [])
     # disable=None: in a terminal only
     with tqdm(total=model.epochs, desc=model.name, unit="epoch", disable=None) as bar:
-        for _ in range(model.epochs):
+        for epoch in range(model.epochs):
             minibatches = batches(data.train_images, model.batch_size, order)
             model.train()
-            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, schedule, total_steps)
+            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, epoch * steps, model.epochs * steps)
             model.eval()
             test_loss = mean_loss(model, data.test_images, model.precision)
             history.train_loss.append(loss)
@@ -870,18 +900,33 @@ def set_start(model, images):
     with torch.random.fork_rng(range(count), device_type=kind):  # torch.manual_seed seeds all of them
         torch.manual_seed(model.seed)
         model.initialise()
+        if model.start == "torch":
+            model.encoder.reset_parameters()
+            model.decoder.reset_parameters()
+    if model.input == "pixels":
+        model.mean_image.zero_()
     model.after_step(0.0)
 
 
 def make_optimizer(model):
-    """Adam, in which the encoder's weights have a learning rate of their own and the decoder's a weight decay."""
-    groups = [
-        {"params": [model.encoder.weight], "lr": model.lr * model.encoder_speed},
-        {"params": [model.decoder.weight], "weight_decay": model.weight_decay},
-        {"params": [model.encoder.bias, model.decoder.bias]},
-    ]
+    """Adam, for the encoder's weights, the decoder's, and all biases; `set_rates` says how fast each moves."""
+    groups = [[model.encoder.weight], [model.decoder.weight], [model.encoder.bias, model.decoder.bias]]
     fused = model.mean_image.device.type in ("cpu", "cuda")
-    return torch.optim.Adam(groups, model.lr, betas=(0.9, model.beta2), fused=fused)
+    return torch.optim.Adam([{"params": group} for group in groups], betas=(0.9, model.beta2), fused=fused)
+
+
+def set_rates(optimizer, model, progress):
+    """The learning rates and the dictionary's decay for the next step, when this part of the training lies behind."""
+    encoder, dictionary, biases = optimizer.param_groups
+    cooling = fall(progress, model.cool_down)
+    encoder["lr"] = model.lr * model.encoder_speed * cooling
+    dictionary["lr"] = biases["lr"] = model.lr * cooling
+    dictionary["weight_decay"] = model.weight_decay * fall(progress, model.fade)
+
+
+def fall(progress, last_part):
+    """1, and over this last part of the training on a straight line from 1 to 0. All are numbers from 0 to 1."""
+    return min(1.0, (1 - progress) / last_part) if last_part else 1.0
 
 
 def fastest_precision(device):
@@ -895,22 +940,22 @@ def fastest_precision(device):
     return "bfloat16" if fast else "float32"
 
 
-def train_epoch(model, minibatches, optimizer, schedule, total_steps):
+def train_epoch(model, minibatches, optimizer, steps_before, total_steps):
     """One pass over minibatches [batch, 784], in a training that takes `total_steps` of them. Returns (loss with
     penalty, reconstruction loss), both means over all images while the weights moved."""
     count = 0
     loss_sum = torch.zeros((), device=model.mean_image.device)  # read once per epoch, not once per batch
     reconstruction_sum = torch.zeros_like(loss_sum)
-    for batch in minibatches:
+    for step, batch in enumerate(minibatches, start=steps_before):
         reconstruction_loss, penalty = losses_of(model, batch, model.precision)
         loss = reconstruction_loss + penalty
         optimizer.zero_grad()
         loss.backward()
         add_tie_gradient(model)
+        set_rates(optimizer, model, step / total_steps)
         optimizer.step()
-        schedule.step()
         with torch.no_grad():
-            model.after_step(schedule.last_epoch / total_steps)  # torch's name for the steps that were taken
+            model.after_step((step + 1) / total_steps)
         count += len(batch)  # the last batch may be short
         loss_sum += loss.detach() * len(batch)
         reconstruction_sum += reconstruction_loss.detach() * len(batch)
@@ -1143,10 +1188,17 @@ def report_text(model, report, path=None):
 
 # 6. Checkpoints ----------------------------------------------------------------------------------------
 MAX_CHECKPOINT_BYTES = 256 * 2**20
-FORMAT = 2  # of checkpoints; a file of an earlier one, 1, says nothing of it
-EARLIER_SHARED = {"cool_down": 0.2, "dataset": "MNIST"}
+FORMAT = 3  # of checkpoints; a file of an earlier one, 1, says nothing of it
+EARLIER_SHARED = {
+    "cool_down": 0.2,
+    "dataset": "MNIST",
+    "plain": False,
+    "start": "own",
+    "input": "centred",
+    "fade": 0.0,
+}
 EARLIER = {  # what was no hyperparameter in format 1, and what it was for the methods of that time
-    "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best"},
+    "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best", "norm": "one"},
     "sparse_kl": {"encoder_speed": 12.0, "beta2": 0.99, "tie_scale": "best", "start_std": 0.003},
     "sparse_ksparse": {
         "encoder_speed": 1.0,
@@ -1193,7 +1245,7 @@ def model_from(content, cls):
     """The model of a subclass of Autoencoder that a checkpoint's `content` describes, on the CPU, in evaluation mode,
     its parameters without gradients. Raises UserError, or what torch raises on weights that do not fit."""
     config = content["config"]
-    if "format" not in content:
+    if content.get("format", 1) < FORMAT:
         config = EARLIER_SHARED | EARLIER.get(cls.method, {}) | config
     differing = set(config) ^ set(cls.hyperparameters)
     require(not differing, f"its hyperparameters are not those of {cls.method}: {', '.join(sorted(differing))}")
@@ -1689,7 +1741,7 @@ def write_comparison(compared, asked, images, folder):
     others = [
         f"{other} {asked[other]}"
         for other, declared in cls.hyperparameters.items()
-        if other != key and asked[other] != declared.default
+        if other != key and asked[other] != declared.default_of(asked["plain"])
     ]
     name = cls.method + (f" ({', '.join(others)})" if others else "")
 
@@ -1966,14 +2018,17 @@ def option_parser(cls):
     )
     for key, declared in cls.hyperparameters.items():
         kind = type(declared.default)
+        if kind is bool:
+            form = {"action": "store_true"}
+        else:
+            metavar = {int: "N", float: "X", str: "NAME"}[kind]
+            form = {"type": kind, "nargs": "+" if declared.is_compared else None, "metavar": metavar}
         several = "; several values: a model each" if declared.is_compared else ""
         model.add_argument(
             option_of(key),
             *([declared.alias] if declared.alias else []),
-            type=kind,
-            nargs="+" if declared.is_compared else None,
+            **form,
             default=argparse.SUPPRESS,
-            metavar={int: "N", float: "X", str: "NAME"}[kind],
             help=f"{declared.help}; {declared.allowed}{several} (default: {declared.default})".replace("%", "%%"),
         )
 

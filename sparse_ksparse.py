@@ -43,11 +43,14 @@ class KSparse(common.Autoencoder):
     hyperparameters = common.hyperparameters(
         {
             "k": common.whole(25, "active units on an image", 1, 32_768, is_compared=True, is_always_named=True),
-            "first_k": common.whole(100, "k at the start of the training, if it is larger than k", 1, 32_768),
+            "first_k": common.whole(100, "k at the start of the training, if it is larger than k", 1, 32_768, plain=1),
             "l1_weight": common.at_least_0(1e-5, "λ, weight of the L1 penalty", alias="--lambda"),
             "start_std": common.above_0(0.01, "spread of the weights at the start"),
-            "patience": common.whole(20_000, "images on which a unit may be inactive in a row", 1, math.inf),
+            "patience": common.whole(
+                20_000, "images on which a unit may be inactive in a row, 0 for any number", 0, math.inf, plain=0
+            ),
         },
+        plain_lr=1e-3,
         hidden=1000,
         epochs=19,
         batch_size=600,
@@ -103,6 +106,8 @@ class KSparse(common.Autoencoder):
         self.training_k = self.schedule(progress)["k"]
         # A unit that was active on none of so many images is offered to more of them, until it is. It happens at k = 5.
         # (torch.where, since to index with a mask would wait for a graphics card at every step.)
+        if not self.patience:
+            return
         is_inactive = self.inactive_for >= self.patience
         self.encoder.bias.copy_(torch.where(is_inactive, self.encoder.bias + 1, self.encoder.bias))
         self.inactive_for = torch.where(is_inactive, 0, self.inactive_for)

@@ -31,7 +31,10 @@ class SparseL1(common.Autoencoder):
 
     method = "sparse_l1"
     hyperparameters = common.hyperparameters(
-        {"l1_weight": common.at_least_0(4e-5, "λ, weight of the L1 penalty", alias="--lambda", is_compared=True)},
+        {
+            "l1_weight": common.at_least_0(4e-5, "λ, weight of the L1 penalty", alias="--lambda", is_compared=True),
+            "norm": common.one_of("one", "norm of a unit's picture", "one", "any", plain="any"),
+        },
         hidden=512,
         epochs=20,
         batch_size=1200,
@@ -55,7 +58,8 @@ class SparseL1(common.Autoencoder):
         return l1_penalty(code, self.l1_weight)
 
     def after_step(self, progress):
-        self.decoder.weight.div_(self.decoder.weight.norm(dim=0))  # each unit's picture has norm 1
+        if self.norm == "one":
+            self.decoder.weight.div_(self.decoder.weight.norm(dim=0))
 
 
 if __name__ == "__main__":

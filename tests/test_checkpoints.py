@@ -149,19 +149,27 @@ def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
     assert load(tmp_path / "numpy.pt").config == model.config
 
 
+def in_the_second_format(content):
+    content["format"] = 2
+    for key in ("plain", "start", "input", "norm", "fade"):
+        content["config"].pop(key, None)
+
+
 def in_the_first_format(content):
     """As files were that knew no more of a model than this."""
+    in_the_second_format(content)
     del content["format"], content["made_by"]
     for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset", "start_std", "first_k", "patience"):
         content["config"].pop(key, None)
 
 
 @pytest.mark.parametrize("name", ["l1", "kl", "ksparse"])
-def test_a_file_of_the_first_format_has_what_was_no_hyperparameter_then(room, name):
+def test_a_file_of_an_earlier_format_has_what_was_no_hyperparameter_then(room, name):
     path = room / f"{name}.pt"
-    expected = load(path).config
-    rewrite(path, in_the_first_format)
-    assert load(path).config == expected
+    expected = load(path).config | {"fade": 0.0}
+    for earlier in (in_the_second_format, in_the_first_format):
+        rewrite(path, earlier)
+        assert load(path).config == expected
 
 
 def test_other_defaults_are_not_those_of_the_first_format(path, monkeypatch):
@@ -179,7 +187,7 @@ def test_a_file_says_what_made_it(path):
 
 
 def test_a_newer_file_is_told_as_such(path):
-    rewrite(path, lambda content: (content.update(format=3), content.pop("method")))
+    rewrite(path, lambda content: (content.update(format=common.FORMAT + 1), content.pop("method")))
     refused(path, "was written by a newer version of this program: update it")
 
 

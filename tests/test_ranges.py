@@ -16,7 +16,7 @@ HYPERPARAMETERS = [
     ("sparse_ksparse", "k", "a whole number from 1 to 32768", (0, 2.5)),
     ("sparse_ksparse", "k", "a whole number from 1 to hidden, 64,", (65,)),
     ("sparse_ksparse", "first_k", "a whole number from 1 to 32768", (0, "5")),
-    ("sparse_ksparse", "patience", "a whole number of at least 1", (0,)),
+    ("sparse_ksparse", "patience", "a whole number of at least 0", (-1,)),
     ("sparse_kl", "start_std", "above 0", (0.0, -1)),
     ("sparse_ksparse", "l1_weight", "at least 0", (-0.1, math.nan)),
     *((name, "hidden", "a whole number from 1 to 32768", (0, -1, 10**10, 64.0)) for name in ("sparse_l1", "sparse_kl")),
@@ -29,7 +29,11 @@ HYPERPARAMETERS = [
     ("sparse_l1", "precision", "auto or float32 or bfloat16", ("half", None)),
     ("sparse_l1", "encoder_speed", "above 0", (0, math.nan)),
     ("sparse_l1", "beta2", "above 0 and below 1", (0, 1, "x")),
-    ("sparse_l1", "cool_down", "above 0 and below 1", (0.0, 1.5)),
+    ("sparse_l1", "cool_down", "from 0 to 1", (-0.1, 1.5, math.nan)),
+    ("sparse_l1", "fade", "from 0 to 1", (-0.1, 1.5)),
+    ("sparse_l1", "norm", "one or any", ("two", 1)),
+    ("sparse_l1", "start", "own or torch", ("random",)),
+    ("sparse_l1", "input", "centred or pixels", ("bytes",)),
     ("sparse_l1", "tie_scale", "best or one", ("two", 1)),
     ("sparse_l1", "dataset", "the name of a folder", ("", ".hidden", "a/b", None)),
 ]
@@ -48,7 +52,9 @@ def test_of_a_model(name, key, rule, value):
 def test_every_hyperparameter_is_in_the_table(method):
     tabled = {(name, key) for name, key, *_ in HYPERPARAMETERS}
     for key in method.cls.hyperparameters:
-        assert (method.name, key) in tabled or ("sparse_l1", key) in tabled or key in ("l1_weight", "start_std")
+        assert (
+            (method.name, key) in tabled or ("sparse_l1", key) in tabled or key in ("l1_weight", "start_std", "plain")
+        )
 
 
 def test_an_unknown_hyperparameter(method):

@@ -113,12 +113,14 @@ def test_more_units_reconstruct_better(report_of):
 def test_hyperparameters_table():
     lines = README.split("## The three models")[1].split("\n")
     for name, column in (("sparse_l1", "L1"), ("sparse_kl", "KL"), ("sparse_ksparse", "k-sparse")):
-        for key, value in METHODS[name].defaults.items():
-            if key not in ("seed", "precision", "dataset"):
-                option = "--" + key.replace("_", "-")
-                line = next(line for line in lines if line.startswith(f"| `{option}`"))
-                cells = dict(zip(("L1", "KL", "k-sparse"), line.strip("|").split("|")[1:], strict=True))
-                assert cells[column].strip() == value if isinstance(value, str) else float(cells[column]) == value
+        for key, declared in METHODS[name].cls.hyperparameters.items():
+            if key not in ("plain", "seed", "precision", "dataset"):
+                line = next(line for line in lines if line.startswith(f"| `{common.option_of(key)}`"))
+                cells = dict(zip(("L1", "KL", "k-sparse", "plain"), line.strip("|").split("|")[1:], strict=True))
+                for cell, value in (cells[column], declared.default), (cells["plain"], declared.plain):
+                    text = cell.strip().removesuffix(" for k-sparse")
+                    if value is not None:
+                        assert text == value if isinstance(value, str) else float(text) == value
 
 
 def test_floor(data):

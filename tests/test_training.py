@@ -54,18 +54,61 @@ def test_test_losses_are_those_of_the_model_as_it_is_used(method, small, monkeyp
     assert modes == [False] * 3  # before the training, and after each of two epochs
 
 
-def test_the_learning_rate_falls_over_the_last_fifth(small, monkeypatch):
-    rates, step = [], torch.optim.Adam.step
+@pytest.fixture
+def steps(monkeypatch):
+    """Adam's settings of the encoder's weights, the dictionary's and the biases', in each step that is taken."""
+    steps, step = [], torch.optim.Adam.step
 
     def watched(optimizer):
-        rates.append({group["lr"] for group in optimizer.param_groups})
+        steps.append([{key: group[key] for key in ("lr", "betas", "weight_decay")} for group in optimizer.param_groups])
         return step(optimizer)
 
     monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    return steps
+
+
+def test_the_learning_rate_falls_over_the_last_fifth(small, steps):
     METHODS["sparse_kl"].train(small, epochs=5, batch_size=60, lr=1e-3)
-    encoder, others = [max(groups) for groups in rates], [min(groups) for groups in rates]
-    assert encoder == pytest.approx([12 * rate for rate in others]) and all(len(groups) == 2 for groups in rates)
-    assert others[:40] == [1e-3] * 40 and others[40:] == pytest.approx([1e-4 * n for n in range(10, 0, -1)])
+    encoder, dictionary, biases = ([group["lr"] for group in groups] for groups in zip(*steps, strict=True))
+    assert encoder == pytest.approx([12 * rate for rate in biases]) and dictionary == biases
+    assert biases[:40] == [1e-3] * 40 and biases[40:] == pytest.approx([1e-4 * n for n in range(10, 0, -1)])
+
+
+@pytest.mark.parametrize(("fade", "expected"), [(0.0, [8, 8, 8, 8]), (0.5, [8, 8, 8, 4]), (1.0, [8, 6, 4, 2])])
+def test_the_decay_of_the_dictionary_fades(small, steps, fade, expected):
+    METHODS["sparse_l1"].train(small, epochs=2, batch_size=300, weight_decay=8.0, fade=fade)
+    encoder, dictionary, biases = ([group["weight_decay"] for group in groups] for groups in zip(*steps, strict=True))
+    assert dictionary == expected and encoder == biases == [0] * 4
+
+
+def test_plain_is_as_textbooks_have_it(method, small, steps, monkeypatch):
+    """Torch's layers, pixels, pictures of any norm, Adam as it comes at one constant rate, one k, and no more."""
+    began, set_start = {}, common.set_start
+
+    def watched(model, images):
+        set_start(model, images)
+        began.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+
+    monkeypatch.setattr(common, "set_start", watched)
+    model = method.train(small, plain=True)
+    lr = 1e-3 if method.name == "sparse_ksparse" else 9e-3  # the documents'
+    assert steps == [[{"lr": lr, "betas": (0.9, 0.999), "weight_decay": 0.0}] * 3] * 12
+    for name, layer in (("encoder", torch.nn.Linear(784, 64)), ("decoder", torch.nn.Linear(64, 784))):
+        assert began[f"{name}.weight"].std() == pytest.approx(layer.weight.std().item(), rel=0.02)
+        assert began[f"{name}.weight"].abs().max() == pytest.approx(layer.weight.abs().max().item(), rel=0.01)
+        assert 0 < began[f"{name}.bias"].abs().max() <= layer.weight.abs().max() * 1.01
+    assert (model.mean_image == 0).all() and model.dictionary.norm(dim=1).std() > 0.01
+    assert model.tie == 0 and model.schedule(0.0) == model.schedule(1.0)
+    assert model.config == method.build(plain=True).config and model.name.startswith(f"{method.name}_plain")
+
+
+def test_without_patience_no_unit_is_offered_to_more_images(small, monkeypatch):
+    """With a little of it, units that were inactive on ten images get a higher bias."""
+    biases = []
+    for patience in (0, 10):
+        model = METHODS["sparse_ksparse"].train(small, patience=patience, lr=1e-12, l1_weight=0.0)
+        biases.append(model.encoder.bias.max().item())
+    assert biases[0] < 1e-6 and biases[1] >= 1
 
 
 def test_the_callers_process_is_afterwards_as_it_was(trained, small, method):
