@@ -713,7 +713,7 @@ def hyperparameters(own, plain_lr=None, **defaults):
         UserError: a name is used twice or unknown, or a default is not allowed.
     """
     plain = Hyperparameter(
-        False, "the textbook's method: other defaults for what follows", "True or False", lambda value: True
+        False, "the textbook's method, with those defaults that are called plain", "True or False", lambda value: True
     )
     shared = {
         "hidden": whole(512, "number of units in the code", 1, 32_768),
@@ -2019,18 +2019,16 @@ def option_parser(cls):
     for key, declared in cls.hyperparameters.items():
         kind = type(declared.default)
         if kind is bool:
-            form = {"action": "store_true"}
+            form, about = {"action": "store_true"}, ""
         else:
             metavar = {int: "N", float: "X", str: "NAME"}[kind]
             form = {"type": kind, "nargs": "+" if declared.is_compared else None, "metavar": metavar}
-        several = "; several values: a model each" if declared.is_compared else ""
-        model.add_argument(
-            option_of(key),
-            *([declared.alias] if declared.alias else []),
-            **form,
-            default=argparse.SUPPRESS,
-            help=f"{declared.help}; {declared.allowed}{several} (default: {declared.default})".replace("%", "%%"),
-        )
+            several = "; several values: a model each" if declared.is_compared else ""
+            plain = "" if declared.plain is None else f", plain: {declared.plain}"
+            about = f"; {declared.allowed}{several} (default: {declared.default}{plain})"
+        names = [option_of(key), *([declared.alias] if declared.alias else [])]
+        help = (declared.help + about).replace("%", "%%")
+        model.add_argument(*names, **form, default=argparse.SUPPRESS, help=help)
 
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")

@@ -325,8 +325,10 @@ def test_help_names_every_option_and_its_default(command, method):
             described[[*described][-1]] += " " + line.strip()
     for key, value in method.defaults.items():
         declared = method.cls.hyperparameters[key]
-        assert f"{declared.help}; {declared.allowed}" in described[option(key)]
-        assert f"(default: {value})" in described[option(key)]
+        if key != "plain":
+            plain = f", plain: {declared.plain}" if declared.plain is not None else ""
+            assert f"{declared.help}; {declared.allowed}" in described[option(key)]
+            assert f"(default: {value}{plain})" in described[option(key)]
     assert "several values: a model each" in described[option(common.compared_key(method.cls))]
     for flag in ("--train", "--device", "--data-dir", "--checkpoint", "--output-dir", "--show"):
         assert flag in described

@@ -3,8 +3,11 @@
 import pickle
 from types import SimpleNamespace
 
+import ablation
+import limit
 import numpy as np
 import originals
+import plain
 import probe
 import pytest
 import sparsity
@@ -77,6 +80,55 @@ def test_the_picture_is_drawn(tmp_path):
     )
     common.save_figure(figure, tmp_path / "sparsity.png")
     assert (tmp_path / "sparsity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plain_models_are_drawn_beside_ours(small, tmp_path):
+    ours = METHODS["sparse_l1"].train(small, hidden=20)
+    pair = [(ours, common.evaluate(ours, small.test_images))] * 2
+    pair[0][1].frequency[3] = 0
+    figure = plain.plot({"L1": pair, "KL": pair})
+    common.save_figure(figure, tmp_path / "plain.png")
+    crosses = [len(axes.lines) for axes in figure.axes]
+    assert crosses == [2 * (plain.shown_units(pair[0][1]) == 3).sum()] * 4 and crosses[0] > 0
+
+
+def test_pursuit_in_an_orthonormal_dictionary_takes_the_largest():
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.linalg.qr(torch.randn(784, 40, generator=generator, dtype=torch.float64)).Q.T
+    wanted = torch.randn(9, 40, generator=generator, dtype=torch.float64)
+    for positive in (False, True):
+        sizes = wanted if positive else wanted.abs()
+        units, code = limit.pursue(wanted @ dictionary, dictionary, 5, positive)
+        assert torch.equal(units, sizes.topk(5).indices)
+        assert torch.allclose(code, wanted.gather(1, units), atol=1e-6)
+
+
+def test_the_best_code_of_given_units_cannot_be_bettered():
+    """What is left is at right angles to every picture, or the unit is at 0 and would have to go below."""
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.randn(12, 784, generator=generator, dtype=torch.float64).abs()
+    targets = torch.randn(7, 784, generator=generator, dtype=torch.float64)
+    units = torch.stack([torch.randperm(12, generator=generator)[:6] for _ in range(7)])
+    for positive in (False, True):
+        code = limit.best_code(dictionary @ dictionary.T, targets @ dictionary.T, units, positive)
+        left = targets - (code[:, :, None] * dictionary[units]).sum(dim=1)
+        slope = (dictionary[units] * left[:, None]).sum(dim=2)
+        assert (slope[code != 0].abs() < 0.01).all()
+        assert not positive or ((code >= 0).all() and (code == 0).any() and (slope[code == 0] < 0.01).all())
+
+
+def test_each_departure_is_taken_back_by_itself(method):
+    """And all of them together are --plain."""
+    found = ablation.departures(method.cls)
+    assert len(found) >= 9 and found["ours"] == (method.cls, {}) and found["plain"] == (method.cls, {"plain": True})
+    together = {}
+    for variant, changes in found.values():
+        assert issubclass(variant, method.cls) and (variant is not method.cls or len(changes) <= 1)
+        variant(**changes)
+        together |= changes
+    del together["plain"]
+    together.pop("l1_weight", None)  # which the document has, and the paper has not
+    assert method.cls(**together).config | {"plain": True} == method.cls(plain=True).config
 
 
 THEIRS = """

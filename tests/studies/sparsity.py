@@ -1,9 +1,8 @@
 """The error with ever fewer units: `python tests/studies/sparsity.py [DIR ...]` draws outputs/sparsity.png.
 
 For every shipped model, the test MSE when on each image all units but the n that add most have their median code, and
-beside them PCA with n components, and L1 and KL with a plain start: torch's default weights, images that are not
-centred, pictures of any norm, no decay and no tie, everything else the same. Those two are trained here, a minute on
-two cores. Given clones of the documents' networks, as originals.py wants them, it draws theirs too, of 1,000 images.
+beside them PCA with n components, and the textbook's L1 and KL, of --plain. Those two are trained here, a minute on two
+cores. Given clones of the documents' networks, as originals.py wants them, it draws theirs too, of 1,000 images.
 """
 
 import argparse
@@ -16,40 +15,15 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import methods  # noqa: E402
 import originals  # noqa: E402
 from methods import SHIPPED  # noqa: E402
 
 import common  # noqa: E402
-import sparse_kl  # noqa: E402
-import sparse_l1  # noqa: E402
 
 KEPT = (1, 2, 3, 5, 8, 12, 18, 25, 35, 50, 70, 100, 140, 200, 280, 400, 512, 700, 1000)
 COLOURS = {"sparse_l1": "#1d4ed8", "sparse_kl": "#15803d", "sparse_ksparse": "#c2410c"}
 LABELS = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, k = 5, 10, 25, 50, 100"}
-
-
-class PlainL1(sparse_l1.SparseL1):
-    """L1 with torch's default start, and pictures of any norm."""
-
-    def initialise(self):
-        plain_start(self)
-
-    def after_step(self, progress):
-        pass
-
-
-class PlainKL(sparse_kl.SparseKL):
-    """KL with torch's default start."""
-
-    def initialise(self):
-        plain_start(self)
-
-
-def plain_start(model):
-    """Two linear layers as torch makes them, on images that are not centred."""
-    model.mean_image.zero_()
-    model.encoder.reset_parameters()
-    model.decoder.reset_parameters()
 
 
 @torch.no_grad()
@@ -100,7 +74,7 @@ def plot(shipped, plain, theirs, pca):
         axes.plot(*zip(*curve, strict=True), color=colour, lw=1.8, label=LABELS.get(name))
         axes.plot(*curve[-1], "o", ms=4, color=colour)
     for name, curve in plain.items():
-        label = f"{name.removeprefix('sparse_').upper()} with a plain start"
+        label = f"{name.removeprefix('sparse_').upper()}, plain"
         axes.plot(*zip(*curve, strict=True), color=COLOURS[name], lw=1.4, ls="--", label=label)
     for name, curve in theirs.items():
         label = f"{name.removeprefix('sparse_').upper()} of the first document (convolutions)"
@@ -127,14 +101,8 @@ def main(arguments=None):
     images = data.test_images
     shipped = {name: kept_curve(common.load_pretrained(name), images) for name in SHIPPED}
     plain = {}
-    for cls in (PlainL1, PlainKL):
-        model = cls(encoder_speed=1.0, weight_decay=0.0, tie=0.0)
-        common.train(model, data)
-        model.requires_grad_(False)
-        report = common.evaluate(model, images, data.test_labels)
-        units = f"{report.active:.1f} active, {report.dead} dead, {report.idle} idle, locality {report.locality:.2f}"
-        print(f"{cls.method}, plain start: test loss {report.loss:.4f}, test MSE {report.mse:.5f}, {units}")
-        plain[cls.method] = kept_curve(model, images)
+    for name in ("sparse_l1", "sparse_kl"):
+        plain[name] = kept_curve(methods.train(name, data, plain=True), images)
     theirs = {}
     if options.folders:
         found, pictures = originals.find(options.folders), common.to_float(images[:1000]).view(-1, 1, 28, 28)
