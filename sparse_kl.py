@@ -53,7 +53,8 @@ class SparseKL(common.Autoencoder):
         batch_size=1200,
         lr=9e-3,
         encoder_speed=12.0,
-        weight_decay=1e-6,
+        weight_decay=3e-6,
+        fade=1.0,
         tie=2e-7,
     )
     active_above = 0.5  # a sigmoid is never zero

@@ -1,7 +1,7 @@
 """The textbook's methods beside ours: `python tests/studies/plain.py` draws outputs/plain_and_ours.png.
 
-It trains L1, KL, k = 25 and k = 5 with --plain, two minutes on two cores, loads ours, and prints what each is worth. The
-picture has what 128 units of each draw, evenly chosen from the most to the least often active.
+It trains L1, KL, k = 25 and k = 5 with --plain, two minutes on two cores, loads ours, and prints what each is worth.
+The picture has what 128 units of each draw, evenly chosen from the most to the least often active.
 """
 
 import argparse
