@@ -1384,6 +1384,7 @@ backend = None
 if "matplotlib" not in sys.modules:
     backend = os.environ.pop("MPLBACKEND", None)
 import matplotlib  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 if backend is not None:
@@ -1391,6 +1392,8 @@ if backend is not None:
     with contextlib.suppress(ValueError):
         matplotlib.rcParams["backend"] = backend
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
+INK_COLOURS = ("#f4fbff", "#b9e0ff", "#c9cdd3", "#cf6a4f", "#8a0712")  # from taken away over nothing to added
+INK_IN_WORDS = "dark red adds ink, light blue takes it away"
 DPI = 100  # screen pixels per inch
 PARTS = 12  # units shown for each digit
 ROWS = 24  # units in the picture of examples
@@ -1428,54 +1431,57 @@ def draw_pictures(model, report, data):
 
 @own_style()
 def save_figure(figure, path):
-    """Write a PNG, the same bytes for the same picture, as `write_file` does."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    """Write a figure in the form that the name of the file says, as `write_file` does. A PNG has the same bytes for the
+    same picture."""
+    buffer, form = io.BytesIO(), path.suffix[1:]
+    if form == "png":
+        from PIL import Image
+
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        # Not savefig, which writes how transparent each pixel is: a third more bytes, in three times the time.
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", compress_level=3, dpi=(DPI, DPI))
+    else:
+        figure.savefig(buffer, format=form)
     write_file(path, buffer.getbuffer(), "--output-dir")
 
 
-def mosaic(images, columns, gap=1, zoom=1, between=np.nan):
-    """Images, [n, 784] or with colours [n, 784, 4], row by row in one array: each pixel `zoom` screen pixels wide, and
-    `gap` screen pixels of the value `between` around each image. (torchvision's make_grid does not zoom.)"""
+def mosaic(images, columns, gap=1, between=np.nan):
+    """Images, [n, 784] or with colours [n, 784, 4], row by row in one array, with `gap` pixels of the value `between`
+    around each. (torchvision's make_grid has one channel or three.)"""
     colours = images.shape[2:]
-    rows, pitch = math.ceil(len(images) / columns), 28 * zoom + gap
-    tiled = np.full((rows * pitch + gap, columns * pitch + gap, *colours), between, "float32")
-    pixels = np.asarray(images).reshape(-1, 28, 28, *colours).repeat(zoom, axis=1).repeat(zoom, axis=2)
-    for index, image in enumerate(pixels):
-        left, top = corner(*divmod(index, columns), gap, zoom)
-        tiled[top : top + 28 * zoom, left : left + 28 * zoom] = image
+    rows, pitch = math.ceil(len(images) / columns), 28 + gap
+    images = np.asarray(images).reshape(-1, 28, 28, *colours)
+    tiled = np.full((rows * pitch + gap, columns * pitch + gap, *colours), between, images.dtype)
+    for index, image in enumerate(images):
+        left, top = corner(*divmod(index, columns), gap)
+        tiled[top : top + 28, left : left + 28] = image
     return tiled
 
 
-def corner(row, column, gap=1, zoom=1):
-    """(left, top) of an image in a mosaic, in screen pixels."""
-    pitch = 28 * zoom + gap
-    return gap + column * pitch, gap + row * pitch
+def corner(row, column, gap=1):
+    """(left, top) of an image in a mosaic."""
+    return gap + column * (28 + gap), gap + row * (28 + gap)
 
 
-def new_mosaic_figure(pixels, title, left=12, bottom=12, right=12, top=44, **colours):
-    """(figure, axes) that show an array pixel for pixel below a title, with this many screen pixels around it. The
-    axes' unit is one element of the array."""
-    right = max(right, 300 - pixels.shape[1])  # of one image there is room for its title, too
-    lines = wrap_title(title, pixels.shape[1] + right, size=11)
+def new_mosaic_figure(pixels, title, size=None, left=12, bottom=12, right=12, top=44, **colours):
+    """(figure, axes) that show an array [rows, columns] below a title, each element as a pixel of this size (width,
+    height), by default (1, 1). Sizes and the room at the edges are in screen pixels; the axes' unit is one element."""
+    across, down = size or (1, 1)
+    shown_height, shown_width = pixels.shape[0] * down, pixels.shape[1] * across
+    right = max(right, 300 - shown_width)  # of one image there is room for its title, too
+    lines = wrap_title(title, shown_width + right, size=11)
     top += 18 * (len(lines) - 1)
-    height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
-    figure = Figure(figsize=(inches(width), inches(height)))
-    axes = figure.add_axes((left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height))
-    # Not imshow, which older versions of matplotlib move by half a pixel.
-    figure.figimage(pixels, left, bottom, origin="upper", **colours)
-    axes.set(xlim=(-0.5, pixels.shape[1] - 0.5), ylim=(pixels.shape[0] - 0.5, -0.5), zorder=1)  # above the image
+    height, width = shown_height + top + bottom, shown_width + left + right
+    figure = Figure(figsize=(width / DPI, height / DPI))
+    axes = figure.add_axes((left / width, bottom / height, shown_width / width, shown_height / height))
+    axes.imshow(pixels, interpolation="none", aspect="auto", **colours)
     axes.axis("off")
     # Names may have a $ in them, which is no formula.
     figure.text(left / width, 1 - 16 / height, "\n".join(lines), size=11, color=INK, va="top", parse_math=False)
     return figure, axes
-
-
-def inches(pixels):
-    """The inches of so many pixels. 1.15 * 100 is a little less than 115, and older versions of matplotlib make 114
-    pixels of that: then the next larger number."""
-    size = pixels / DPI
-    return size if size * DPI >= pixels else math.nextafter(size, math.inf)
 
 
 def wrap_title(title, width, size):
@@ -1499,11 +1505,12 @@ def plot_loss(model, report):
     marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(epochs, history.train_loss, color=QUIET, marker=marker, label="train loss, with penalty (while learning)")
+    label = "train loss, with penalty (while learning)"
+    axes.plot(epochs, history.train_loss, color=QUIET, ls="-.", marker=marker, label=label)
     label = "train loss without penalty (while learning)"
-    axes.plot(epochs, history.train_reconstruction, color=INK, marker=marker, label=label)
+    axes.plot(epochs, history.train_reconstruction, color=INK, ls="--", marker=marker, label=label)
     label = f"test loss: {report.loss:.5f} in the end"
-    axes.plot(epochs, history.test_loss, color=ACCENT, marker=marker, label=label)
+    axes.plot(epochs, history.test_loss, color=ACCENT, lw=2, marker=marker, label=label)
     label = f"test MSE, of the reconstruction in [0, 1]: {report.mse:.5f} in the end"
     if model.loss_name == "BCE":
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.5f}: the pixels' entropy")
@@ -1536,7 +1543,7 @@ def plot_schedule(axes, model, epochs):
             f"{key} in training (right axis): from {first:g} to {last:g} by epoch {arrival:.3g}; {last:g} in each test"
         )
         twin = axes.twinx()
-        twin.plot(epochs * progress, values, color=QUIET, lw=1, ls="--", label=label)
+        twin.plot(epochs * progress, values, color=QUIET, lw=1, ls=(0, (1, 1)), label=label)
         twin.set(ylim=(0, 1.05 * values.max()), ylabel=f"{key} in training")
         twin.spines["top"].set_visible(False)
 
@@ -1544,12 +1551,14 @@ def plot_schedule(axes, model, epochs):
 @own_style()
 def plot_rows(rows, title):
     """A list of rows: pairs of a name and images [n, 784] in [0, 1]."""
-    gap, zoom = 4, 2
+    gap = 2
     longest = max(len(name) for name, _ in rows)
-    tiled = mosaic(torch.cat([images for _, images in rows]), len(rows[0][1]), gap, zoom, between=0)
-    figure, axes = new_mosaic_figure(tiled, title, left=max(102, 24 + 8 * longest), cmap="gray_r", vmin=0, vmax=1)
+    tiled = mosaic(torch.cat([images for _, images in rows]), len(rows[0][1]), gap, between=0)
+    left = max(102, 24 + 8 * longest)
+    figure, axes = new_mosaic_figure(tiled, title, (2, 2), left=left, cmap="gray_r", vmin=0, vmax=1)
     for row, (name, _) in enumerate(rows):
-        axes.text(-10, (row + 0.5) * (28 * zoom + gap), name, size=10, color=INK, ha="right", va="center")
+        _, top = corner(row, 0, gap)
+        axes.text(-5, top + 14, name, size=10, color=INK, ha="right", va="center")
     return figure
 
 
@@ -1561,15 +1570,27 @@ def plot_features(model, report):
     # The scale ends where 0.2 % of the pixels are beyond it. torch.quantile refuses more than 16 million: a fifth of
     # the pixels will do.
     limit = torch.quantile(features.abs().flatten()[::5], 0.998).clamp(min=1e-12).item()
-    colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
-    title = f"{model.name}: what each unit draws, most often active first (red adds ink, blue takes it away)"
-    figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=colours, vmin=-limit, vmax=limit)
-    for index, frequency in enumerate(report.frequency[order].tolist()):
-        if frequency == 0:  # dead: crossed out
-            left, top = corner(*divmod(index, columns))
-            axes.plot([left, left + 27], [top, top + 27], color="black", lw=1)
-            axes.plot([left, left + 27], [top + 27, top], color="black", lw=1)
+    title = f"{model.name}: what each unit draws, most often active first ({INK_IN_WORDS})"
+    figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=ink_colours(), vmin=-limit, vmax=limit)
+    cross_out(axes, [place for place, unit in enumerate(order) if report.frequency[unit] == 0], columns)
     return figure
+
+
+def cross_out(axes, places, columns):
+    """Cross out the images of a mosaic at these places: of dead units."""
+    x, y = [], []
+    for place in places:
+        left, top = corner(*divmod(place, columns))
+        x += [left, left + 27, None, left, left + 27, None]
+        y += [top, top + 27, None, top + 27, top, None]
+    axes.plot(x, y, color="black", lw=1, scalex=False, scaley=False)
+
+
+def ink_colours():
+    """Colours of ink that a unit adds or takes away. What it adds is darker than the ground and what it takes away is
+    brighter, so that it can be told apart in grey, too."""
+    colours = matplotlib.colors.LinearSegmentedColormap.from_list("ink", INK_COLOURS)
+    return colours.with_extremes(bad="#ffffff")
 
 
 def plot_units(model, report, images):
@@ -1578,33 +1599,35 @@ def plot_units(model, report, images):
     order = report.frequency.argsort(descending=True, stable=True)
     units = order[torch.linspace(0, len(order) - 1, min(ROWS, len(order))).round().long()]
     strongest, codes = report.examples.strongest[units], report.examples.strongest_code[units]
-    columns, gap, zoom = 2 + STRONGEST, 16, 2
-    tiles = np.ones((len(units), columns, PIXELS, 4), np.float32)
-    red_and_blue = matplotlib.colormaps["RdBu_r"]
+    columns, gap, white = 2 + STRONGEST, 8, np.uint8(255)
+    tiles = np.full((len(units), columns, PIXELS, 3), white)
+    colours = ink_colours()
     for row, unit in enumerate(units):
         for column, weights in enumerate((model.dictionary[unit], model.encoder.weight[unit])):
-            tiles[row, column] = red_and_blue((weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5).numpy())
+            share = weights / weights.abs().max().clamp(min=1e-12)
+            tiles[row, column] = colours((share / 2 + 0.5).numpy(), bytes=True)[:, :3]
         examples = to_float(images[strongest[row].clamp(min=0)])
-        tiles[row, 2:, :, :3] = tint_explained(examples, model.dictionary[unit]).numpy()
-    tiles[:, 2:][strongest.numpy() < 0] = 1  # there is no such image
+        tiles[row, 2:] = tint_explained(examples, model.dictionary[unit]).mul(255).round().byte().numpy()
+    tiles[:, 2:][strongest.numpy() < 0] = white  # there is no such image
     title = (
         f"{model.name}: units from the most to the least often active, and the test images on which the code of each "
         "is largest, with that code; red: ink that the unit draws, blue: paper that it clears"
     )
-    pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, zoom, between=1)
-    figure, axes = new_mosaic_figure(pixels, title, left=96, top=62)
+    pixels = mosaic(tiles.reshape(-1, PIXELS, 3), columns, gap, between=white)
+    figure, axes = new_mosaic_figure(pixels, title, (2, 2), left=96, top=62)
     for column, heading in ((0, "draws"), (1, "looks for")):
-        left, _ = corner(0, column, gap, zoom)
-        axes.text(left + 14 * zoom, -4, heading, size=9, color=INK, ha="center")
+        left, _ = corner(0, column, gap)
+        axes.text(left + 14, -2, heading, size=9, color=INK, ha="center")
+    # A text takes a millisecond: so the codes of a row are one, in which twelve letters are as wide as a column.
+    letter = 72 / DPI * 2 * (28 + gap) / 12  # in points
     for row, unit in enumerate(units.tolist()):
-        _, top = corner(row, 0, gap, zoom)
-        axes.text(4, top + 10 * zoom, f"unit {unit}", size=10, color=INK, ha="right", va="center")
+        left, top = corner(row, 2, gap)
+        axes.text(2, top + 10, f"unit {unit}", size=10, color=INK, ha="right", va="center")
         frequency = f"on {100 * report.frequency[unit]:.1f} %"
-        axes.text(4, top + 19 * zoom, frequency, size=9, color=QUIET, ha="right", va="center")
-        for column, code in enumerate(codes[row].tolist(), start=2):
-            if code > model.active_above:
-                left, top = corner(row, column, gap, zoom)
-                axes.text(left + 14 * zoom, top - 3, f"{code:#.3g}", size=7, color=QUIET, ha="center")
+        axes.text(2, top + 19, frequency, size=9, color=QUIET, ha="right", va="center")
+        numbers = [f"{code:#.3g}" if code > model.active_above else "" for code in codes[row].tolist()]
+        line = "".join(f"{number:^12}" for number in numbers)
+        axes.text(left - gap / 2, top - 1.5, line, size=letter / 0.602, color=QUIET, family="DejaVu Sans Mono")
     return figure
 
 
@@ -1626,22 +1649,21 @@ def plot_codes(name, report, digit_or_class):
     peak = shares.max(axis=0)
     preferred = np.where(peak > 0, shares.argmax(axis=0), len(digits))  # the dead come last
     order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
-    zoom = max(1, round(960 / len(order)))
-    pixels = shares[:, order].repeat(zoom, axis=1).repeat(24, axis=0)
+    width = max(1, round(960 / len(order)))
     title = f"{name}: each {digit_or_class}'s share of the mean code of each unit"
     if report.missing_digits:
         title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
     figure, axes = new_mosaic_figure(
-        pixels, title, left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max()
+        shares[:, order], title, (width, 24), left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max()
     )
     for row, digit in enumerate(digits):
-        axes.text(-8, row * 24 + 12, digit, size=10, color=INK, ha="right", va="center")
+        axes.text(-0.5 - 8 / width, row, digit, size=10, color=INK, ha="right", va="center")
     for edge in np.flatnonzero(np.diff(preferred[order])):
-        axes.axvline((edge + 1) * zoom - 0.5, color=QUIET, lw=0.6)
+        axes.axvline(edge + 0.5, color=QUIET, lw=0.6)
     note = f"{len(order)} units, grouped by the {digit_or_class} they prefer, the most selective of each group first"
-    axes.text(0, pixels.shape[0] + 8, note, size=9, color=QUIET, va="top")
+    axes.text(-0.5, len(digits) - 0.5 + 8 / 24, note, size=9, color=QUIET, va="top")
     if len(digits) > 1:  # of one digit all shares are 1
-        bar = figure.colorbar(figure.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
+        bar = figure.colorbar(axes.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
         bar.set_label("share of the unit's mean code" if len(digits) > 4 else "share", size=9, color=INK)
     return figure
 
@@ -1679,14 +1701,15 @@ def plot_parts(model, name, report, images):
     added = deviation[..., None] * model.dictionary[units]  # [images, n, 784]
     limit = added.abs().max().clamp(min=1e-12) / 2  # of the colours: few pixels are above it, and faint ones show
     added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / limit
-    grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy())
-    tiles = np.concatenate([grey, matplotlib.colormaps["RdBu_r"](added.numpy() / 2 + 0.5)], axis=1)
-    gap, zoom = 14, 2
-    title = f"{name}: image, reconstruction, what its {n} main units add (red) or take away (blue), their sum"
-    figure, axes = new_mosaic_figure(mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, zoom, between=1), title)
+    grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy(), bytes=True)
+    tiles = np.concatenate([grey, ink_colours()(added.numpy() / 2 + 0.5, bytes=True)], axis=1)
+    gap = 7
+    title = f"{name}: image, reconstruction, its {n} main units ({INK_IN_WORDS}), their sum"
+    pixels = mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, between=np.uint8(255))
+    figure, axes = new_mosaic_figure(pixels, title, (2, 2))
     for (row, column), number in np.ndenumerate(units.numpy()):
-        left, top = corner(row, column + 2, gap, zoom)  # after the image and its reconstruction
-        axes.text(left + 14 * zoom, top - 2, number, size=7, color=QUIET, ha="center")
+        left, top = corner(row, column + 2, gap)  # after the image and its reconstruction
+        axes.text(left + 14, top - 1, number, size=7, color=QUIET, ha="center")
     return figure
 
 
@@ -1721,7 +1744,7 @@ def figures_of(report):
 
 
 @torch.no_grad()
-def write_comparison(compared, asked, images, folder):
+def write_comparison(compared, asked, images, folder, form="png"):
     """Compare models of one method that differ in a hyperparameter: print a table, write it as CSV, and draw what they
     make of images [n, 784]; from three models on also their errors and active units against the value.
 
@@ -1730,6 +1753,7 @@ def write_comparison(compared, asked, images, folder):
         asked: the config with which one of them was asked for, in which precision may be auto.
         images: [n, 784] in [0, 1].
         folder: a path.
+        form: of the pictures, "png", "pdf" or "svg".
 
     Returns:
         the paths of the pictures.
@@ -1758,16 +1782,16 @@ def write_comparison(compared, asked, images, folder):
     print_line(f"  {short_path(folder / f'{stem}.csv')}")
     drawn = [(f"{key} = {model.config[key]}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
     figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
-    pictures = [write_picture(figure, folder / f"{stem}.png")]
+    pictures = [write_picture(figure, folder / f"{stem}.{form}")]
     if len(compared) >= 3:
         points = [(model.config[key], report.mse, report.active) for model, report in compared]
         figure = plot_comparison(f"{name}: error and active units against {key}", key, points)
-        pictures.append(write_picture(figure, folder / f"{stem}_graph.png"))
+        pictures.append(write_picture(figure, folder / f"{stem}_graph.{form}"))
     return pictures
 
 
 def write_picture(figure, path):
-    """Write a figure as a PNG, and say where; its path."""
+    """Write a figure to a file, and say where; its path."""
     save_figure(figure, path)
     print_line(f"  {short_path(path)}")
     return path
@@ -1886,7 +1910,7 @@ def pack(values, kind):
 
 
 @torch.no_grad()
-def write_outputs(model, report, data, folder, own_digits=None):
+def write_outputs(model, report, data, folder, own_digits=None, form="png"):
     """Write all pictures of a trained model, and its page, to a folder, and print where they are.
 
     Args:
@@ -1895,6 +1919,7 @@ def write_outputs(model, report, data, folder, own_digits=None):
         data: Data of the model's data set, on the CPU.
         folder: a path.
         own_digits: images of one's own, [784] in [0, 1] each, by their names: a picture each.
+        form: of the pictures, "png", "pdf" or "svg".
 
     Returns:
         the paths of the pictures.
@@ -1906,7 +1931,7 @@ def write_outputs(model, report, data, folder, own_digits=None):
     figures = draw_pictures(model, report, data)
     for name, digit in (own_digits or {}).items():
         figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
-    pictures = [write_picture(figure, folder / f"{model.name}_{kind}.png") for kind, figure in figures.items()]
+    pictures = [write_picture(figure, folder / f"{model.name}_{kind}.{form}") for kind, figure in figures.items()]
     write_explorer(model, report, first_images(data.test_images, data.test_labels), folder / "explore")
     write_page(folder / "explore", data)
     return pictures
@@ -1964,12 +1989,12 @@ def run(cls):
             save_checkpoint(model, path)
         report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
         print_line(report_text(model, report, path))
-        pictures += write_outputs(model, report, data, options.output_dir, own_digits)
+        pictures += write_outputs(model, report, data, options.output_dir, own_digits, options.format)
         compared.append((model, report))
 
     if len(models) > 1:
         test_digits = first_images(data.test_images, data.test_labels)
-        pictures += write_comparison(compared, asked_config, test_digits, options.output_dir)
+        pictures += write_comparison(compared, asked_config, test_digits, options.output_dir, options.format)
     if options.show:
         show(pictures)
 
@@ -1986,6 +2011,8 @@ def parse_arguments(cls, arguments=None):
         parser.error(f"the same value twice for {key}")
     if len(values) > 1 and options.checkpoint:
         parser.error(f"--checkpoint takes one model, not {len(values)}")
+    if options.show and options.format != "png":
+        parser.error(f"--show opens pictures of --format png, not {options.format}")
     try:
         models = [cls(**given, **{key: value}) for value in values] or [cls(**given)]
     except UserError as error:
@@ -2051,6 +2078,9 @@ def option_parser(cls):
         default=ROOT / "outputs",
         metavar="DIR",
         help="for the pictures (default: outputs)",
+    )
+    places.add_argument(
+        "--format", choices=("png", "pdf", "svg"), default="png", help="of the pictures (default: %(default)s)"
     )
     places.add_argument(
         "--image",

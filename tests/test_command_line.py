@@ -314,6 +314,13 @@ def test_a_file_where_a_folder_is_needed(refuses, here, options, flag):
     refuses(f"sparse_l1 {TINY} {options}", "cannot write", "Not a directory|has to be a folder", flag)
 
 
+def test_the_form_of_the_pictures_can_be_chosen(done, refuses, here):
+    done(f"sparse_ksparse {TINY} --k 1 2 3 --format svg")
+    assert {path.suffix for path in (here / "outputs").iterdir() if path.is_file()} == {".svg", ".csv"}
+    refuses("sparse_l1 --format pdf --show", "--show opens pictures of --format png, not pdf", status=2)
+    refuses("sparse_l1 --format bmp", "invalid choice: 'bmp'", status=2)
+
+
 def test_help_names_every_option_and_its_default(command, method):
     result = command(f"{method.name} --help")
     assert result.status == 0

@@ -42,9 +42,10 @@ def tile(pixels, left, top, row, column, gap, zoom):
     return pixels[y : y + 28 * zoom : zoom, x : x + 28 * zoom : zoom]
 
 
-def colours(values, name):
-    """What a colour map makes of values in [0, 1], [784] or less, as pixels."""
-    return (255 * matplotlib.colormaps[name](np.asarray(values).reshape(28, 28))[:, :, :3]).round().astype(int)
+def colours(values, name=None):
+    """What a colour map, or that of ink, makes of values in [0, 1], [784] or less, as pixels."""
+    chosen = matplotlib.colormaps[name] if name else common.ink_colours()
+    return (255 * chosen(np.asarray(values).reshape(28, 28))[:, :, :3]).round().astype(int)
 
 
 def same(one, other):
@@ -96,13 +97,14 @@ def test_features_are_the_dictionary_the_most_active_first(drawn, tmp_path):
     for place, unit in enumerate(units):
         if report.frequency[unit] > 0:
             shown = tile(pixels, 12, below_title(figures["features"]), place // 32, place % 32, 1, 1)
-            assert same(shown, colours(model.dictionary[unit] / (2 * limit) + 0.5, "RdBu_r")), unit
+            assert same(shown, colours(model.dictionary[unit] / (2 * limit) + 0.5)), unit
 
 
 def test_a_dead_unit_is_crossed_out(drawn, tmp_path):
     _, report, *_, figures = drawn
     pixels, dead = pixels_of(figures["features"], tmp_path), int((report.frequency == 0).sum())
-    assert dead >= 1 and len(figures["features"].axes[0].lines) == 2 * dead
+    (crosses,) = figures["features"].axes[0].lines
+    assert dead >= 1 and np.isnan(crosses.get_xdata().astype(float)).sum() == 2 * dead
     last = tile(pixels, 12, below_title(figures["features"]), 63 // 32, 63 % 32, 1, 1)  # the rarest is the last
     diagonal, other = last[range(28), range(28)], last[range(28), range(27, -1, -1)]
     assert diagonal.max(axis=1).mean() < 100 and other.max(axis=1).mean() < 100  # dark
@@ -126,7 +128,7 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
     added = (code - report.median_code)[..., None] * model.dictionary  # [10, 64, 784]
     numbers = {text.get_position(): int(text.get_text()) for text in figures["parts"].axes[0].texts}
     n = len(numbers) // 10
-    shown = [[numbers[(column + 2.5) * 70 + 7, row * 70 + 12] for column in range(n)] for row in range(10)]
+    shown = [[numbers[(column + 2.5) * 35 + 3.5, row * 35 + 6] for column in range(n)] for row in range(10)]
     limit = max(added[row, shown[row]].abs().max() for row in range(10)) / 2
     top = below_title(figures["parts"])
     for row in range(10):
@@ -135,10 +137,10 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
         assert same(tile(pixels, 12, top, row, 0, 14, 2), colours(digits[row], "gray_r"))
         assert same(tile(pixels, 12, top, row, 1, 14, 2), colours(reconstruction[row], "gray_r"))
         for column, unit in enumerate(shown[row]):
-            tinted = colours(added[row, unit] / (2 * limit) + 0.5, "RdBu_r")
+            tinted = colours(added[row, unit] / (2 * limit) + 0.5)
             assert same(tile(pixels, 12, top, row, column + 2, 14, 2), tinted), (row, unit)
         total = added[row, shown[row]].sum(dim=0)
-        assert same(tile(pixels, 12, top, row, n + 2, 14, 2), colours(total / (2 * limit) + 0.5, "RdBu_r"))
+        assert same(tile(pixels, 12, top, row, n + 2, 14, 2), colours(total / (2 * limit) + 0.5))
 
 
 def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
@@ -150,10 +152,12 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
     by_activity = sorted(range(64), key=lambda unit: (-report.frequency[unit], unit))
     assert shown == [by_activity[round(row * 63 / 23)] for row in range(24)]
     assert f"on {100 * report.frequency[shown[0]]:.1f} %" in texts
+    codes = [text for text in texts if len(text) == 12 * 12]
+    assert len(codes) == 24
     images, white, seen = common.to_float(data.test_images), 255, set()
     for row, unit in enumerate(shown):
         for column, weights in ((0, model.dictionary[unit]), (1, model.encoder.weight[unit])):
-            expected = colours(weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5, "RdBu_r")
+            expected = colours(weights / weights.abs().max().clamp(min=1e-12) / 2 + 0.5)
             assert same(tile(pixels, 96, top, row, column, 16, 2), expected)
         share = model.dictionary[unit] / model.dictionary[unit].abs().max()
         for column, image in enumerate(report.examples.strongest[unit].tolist(), start=2):
@@ -174,7 +178,7 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
             if is_cleared.any():
                 seen.add("cleared")
                 assert (blue - red)[is_cleared].min() > 20
-            assert f"{report.examples.strongest_code[unit, column - 2]:#.3g}" in texts
+            assert f"{report.examples.strongest_code[unit, column - 2]:#.3g}" in codes[row].split()
     assert seen == {"drawn", "at rest", "cleared"}
 
 
@@ -191,6 +195,40 @@ def test_the_loss_graph_has_the_losses(drawn):
     assert model.loss_name in axes.get_ylabel()
     legend = [text.get_text() for text in figures["loss"].legends[0].get_texts()]
     assert legend[: len(lines)] == list(lines)
+
+
+def test_no_line_of_a_graph_is_told_by_its_colour_alone(drawn):
+    *_, figures = drawn
+    lines = [line for axes in figures["loss"].axes for line in axes.lines if line.get_label()[0] != "_"]
+    looks = [(str(line._dash_pattern), line.get_marker(), line.get_linewidth()) for line in lines]
+    assert len(set(looks)) == len(looks)
+
+
+def test_ink_can_be_told_in_grey():
+    """The more of it a unit adds, the darker; the more it takes away, the brighter."""
+    red, green, blue, _ = common.ink_colours()(np.linspace(0, 1, 41)).T
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert (np.diff(grey) < -0.003).all()
+
+
+@pytest.mark.parametrize("kind", ["features", "units", "parts", "test", "codes"])
+def test_a_picture_is_right_at_any_size(drawn, tmp_path, kind):
+    """Saved by somebody at three times as many pixels, each part is where it was."""
+    *_, figures = drawn
+    small = pixels_of(figures[kind], tmp_path)
+    figures[kind].savefig(tmp_path / "large.png", dpi=3 * common.DPI)
+    large = (255 * imread(tmp_path / "large.png")[1::3, 1::3, :3]).round().astype(int)
+    assert large.shape == small.shape
+    is_alike = np.abs(large - small).max(axis=2) <= 12
+    assert is_alike.mean() > 0.95  # the rest are the edges of letters and lines
+
+
+@pytest.mark.parametrize(("form", "beginning"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_other_forms(drawn, tmp_path, form, beginning):
+    *_, figures = drawn
+    for kind, figure in figures.items():
+        common.save_figure(figure, tmp_path / f"{kind}.{form}")
+        assert (tmp_path / f"{kind}.{form}").read_bytes().startswith(beginning)
 
 
 def test_the_loss_graph_says_how_k_changed(drawn, data):

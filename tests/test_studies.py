@@ -88,7 +88,7 @@ def test_plain_models_are_drawn_beside_ours(small, tmp_path):
     pair[0][1].frequency[3] = 0
     figure = plain.plot({"L1": pair, "KL": pair})
     common.save_figure(figure, tmp_path / "plain.png")
-    crosses = [len(axes.lines) for axes in figure.axes]
+    crosses = [np.isnan(axes.lines[0].get_xdata().astype(float)).sum() for axes in figure.axes]
     assert crosses == [2 * (plain.shown_units(pair[0][1]) == 3).sum()] * 4 and crosses[0] > 0
 
 

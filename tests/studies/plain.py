@@ -8,7 +8,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import matplotlib
 import torch
 from matplotlib.figure import Figure
 
@@ -38,18 +37,14 @@ def plot(pairs):
     """
     figure = Figure(figsize=(10, 2.95 * len(pairs)), layout="constrained")
     grid = figure.subplots(len(pairs), 2, squeeze=False)
-    colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#d9dde2")
     for row, (name, pair) in zip(grid, pairs.items(), strict=True):
         pictures = [model.dictionary[shown_units(report)] for model, report in pair]
         limit = torch.cat(pictures).abs().quantile(0.998).item()
         for axes, kind, (_, report), tiles in zip(row, ("plain", "ours"), pair, pictures, strict=True):
             pixels = common.mosaic(tiles, COLUMNS)
-            axes.imshow(pixels, cmap=colours, vmin=-limit, vmax=limit, interpolation="none")
-            for index, unit in enumerate(shown_units(report).tolist()):
-                if report.frequency[unit] == 0:  # dead: crossed out
-                    left, top = common.corner(*divmod(index, COLUMNS))
-                    axes.plot([left, left + 27], [top, top + 27], color=common.INK, lw=0.7)
-                    axes.plot([left, left + 27], [top + 27, top], color=common.INK, lw=0.7)
+            axes.imshow(pixels, cmap=common.ink_colours(), vmin=-limit, vmax=limit, interpolation="none")
+            is_dead = report.frequency[shown_units(report)] == 0
+            common.cross_out(axes, is_dead.nonzero()[:, 0].tolist(), COLUMNS)
             axes.axis("off")
             units = len(report.frequency)
             title = f"{name}, {kind}: test MSE {report.mse:.4f}, {report.dead} of {units} units dead"
