@@ -20,8 +20,16 @@ def drawn(method, data):
     report = common.evaluate(model, data.test_images[:199], data.test_labels[:199])
     train_digits = common.first_images(data.train_images, data.train_labels)
     test_digits = common.first_images(data.test_images, data.test_labels)
-    figures = common.draw_pictures(model, report, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common, "write_numbers", watched_write_numbers)
+        figures = common.draw_pictures(model, report, data)
     return model, report, train_digits, test_digits, figures
+
+
+def watched_write_numbers(axes, numbers, write_numbers=common.write_numbers):
+    """They are shapes, and no texts: so what they say is noted."""
+    write_numbers(axes, numbers)
+    axes.numbers = numbers
 
 
 def pixels_of(figure, tmp_path):
@@ -126,7 +134,7 @@ def test_parts_show_the_units_that_carry_each_digit(drawn, tmp_path):
     model, report, _, digits, figures = drawn
     pixels, (reconstruction, code) = pixels_of(figures["parts"], tmp_path), model(digits)
     added = (code - report.median_code)[..., None] * model.dictionary  # [10, 64, 784]
-    numbers = {text.get_position(): int(text.get_text()) for text in figures["parts"].axes[0].texts}
+    numbers = {(x, y): int(text) for x, y, text in figures["parts"].axes[0].numbers}
     n = len(numbers) // 10
     shown = [[numbers[(column + 2.5) * 35 + 3.5, row * 35 + 6] for column in range(n)] for row in range(10)]
     limit = max(added[row, shown[row]].abs().max() for row in range(10)) / 2
@@ -148,12 +156,11 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
     figure = figures["units"]
     pixels, top = pixels_of(figure, tmp_path), 62 + 18 * figure.texts[0].get_text().count("\n")
     texts = [text.get_text() for text in figure.axes[0].texts]
+    codes = {(x, y): text for x, y, text in figure.axes[0].numbers}
     shown = [int(text.removeprefix("unit ")) for text in texts if text.startswith("unit ")]
     by_activity = sorted(range(64), key=lambda unit: (-report.frequency[unit], unit))
     assert shown == [by_activity[round(row * 63 / 23)] for row in range(24)]
     assert f"on {100 * report.frequency[shown[0]]:.1f} %" in texts
-    codes = [text for text in texts if len(text) == 12 * 12]
-    assert len(codes) == 24
     images, white, seen = common.to_float(data.test_images), 255, set()
     for row, unit in enumerate(shown):
         for column, weights in ((0, model.dictionary[unit]), (1, model.encoder.weight[unit])):
@@ -163,7 +170,7 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
         for column, image in enumerate(report.examples.strongest[unit].tolist(), start=2):
             found = tile(pixels, 96, top, row, column, 16, 2).reshape(784, 3)
             if image < 0:
-                assert (found == white).all()
+                assert (found == white).all() and (column * 36 + 22, row * 36 + 6.5) not in codes
                 continue
             red, _, blue = found.T
             is_drawn = (images[image] > 0.9) & (share > 0.5)
@@ -178,8 +185,19 @@ def test_units_and_the_images_that_light_them(drawn, data, tmp_path):
             if is_cleared.any():
                 seen.add("cleared")
                 assert (blue - red)[is_cleared].min() > 20
-            assert f"{report.examples.strongest_code[unit, column - 2]:#.3g}" in codes[row].split()
+            code = report.examples.strongest_code[unit, column - 2]
+            assert codes[column * 36 + 22, row * 36 + 6.5] == f"{code:#.3g}"
     assert seen == {"drawn", "at rest", "cleared"}
+
+
+def test_numbers_stand_in_the_middle(tmp_path):
+    pixels = np.zeros((40, 200), np.float32)
+    figure, axes = common.new_mosaic_figure(pixels, "", (2, 2), cmap="gray_r", vmin=0, vmax=1)
+    common.write_numbers(axes, [(50, 20, "1234"), (150, 30, "8")])
+    shown = pixels_of(figure, tmp_path)[44:-12, 12:-12, 0]
+    for x, y, half in (50, 20, 50), (150, 30, 50):
+        rows, columns = np.nonzero(shown[:, 2 * (x - half) : 2 * (x + half)] < 200)
+        assert abs(columns.mean() - 2 * half) < 2 and -1 <= 2 * y - rows.max() <= 2 and 6 <= np.ptp(rows) <= 10
 
 
 def test_the_loss_graph_has_the_losses(drawn):
