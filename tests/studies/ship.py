@@ -10,13 +10,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import common  # noqa: E402
+
 SHIPPED = ROOT / "outputs" / "shipped"
 COMMANDS = (
     ("sparse_l1.py",),
     ("sparse_kl.py",),
     ("sparse_ksparse.py", "--k", "5", "10", "25", "50", "100"),
 )
+
+
+def draw_strokes(path):
+    """The README's first picture: what three digits are made of."""
+    model, data = common.load_pretrained("sparse_ksparse_k25"), common.load_data(train_count=0)
+    report = common.evaluate(model, data.test_images, data.test_labels)
+    digits = common.first_images(data.test_images, data.test_labels)[[4, 5, 8]]
+    with torch.no_grad():
+        common.save_figure(common.plot_parts(model, "k-sparse, k = 25", report, digits), path)
 
 
 def main():
@@ -27,6 +42,7 @@ def main():
     more = ["--train"] if options.train else []
     for script, *asked in COMMANDS:
         subprocess.run([sys.executable, ROOT / script, *asked, *more, "--output-dir", SHIPPED], check=True)
+    draw_strokes(SHIPPED / "strokes.png")
     plain = [ROOT / "tests" / "studies" / "plain.py", "--output", SHIPPED / "plain_and_ours.png"]
     subprocess.run([sys.executable, *plain], check=True)
     sparsity = [ROOT / "tests" / "studies" / "sparsity.py", *options.folders, "--output", SHIPPED / "sparsity.png"]
