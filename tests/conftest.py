@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -102,14 +103,27 @@ def is_quiet(stderr):
     return not any(word in stderr for word in ("Traceback", "Warning", "Exception ignored", ".py: error:"))
 
 
+def write_archives(data, folder):
+    """The four archives of a data set, unpacked."""
+    folder.mkdir(parents=True)
+    for kind, images, labels in (
+        ("train", data.train_images, data.train_labels),
+        ("t10k", data.test_images, data.test_labels),
+    ):
+        image_header = np.array([0x803, len(images), 28, 28], ">i4").tobytes()
+        label_header = np.array([0x801, len(labels)], ">i4").tobytes()
+        (folder / f"{kind}-images-idx3-ubyte").write_bytes(image_header + images.numpy().tobytes())
+        (folder / f"{kind}-labels-idx1-ubyte").write_bytes(label_header + labels.byte().numpy().tobytes())
+
+
 @pytest.fixture
-def project(tmp_path):
-    """A copy of the project without weights, to train in."""
+def project(tmp_path, small):
+    """A copy of the project without weights, to train in; its data set "few" has the `small` images."""
     folder = tmp_path / "project"
     (folder / "outputs" / "shipped" / "explore").mkdir(parents=True)
     for name in ("common.py", *(f"{method}.py" for method in METHODS), "outputs/shipped/explore/index.html"):
         shutil.copy(ROOT / name, folder / name)
-    (folder / "data").symlink_to(ROOT / "data")
+    write_archives(small, folder / "data" / "few" / "raw")
     return folder
 
 

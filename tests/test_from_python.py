@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, ended, environment, run, start
+from conftest import ROOT, command_of, ended, environment, run, start, write_archives
 
 import common
 from sparse_l1 import SparseL1
@@ -17,6 +17,7 @@ from sparse_l1 import SparseL1
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 
 
+@pytest.mark.usefixtures("few")
 def test_the_readmes_python_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "blocks.py").write_text("".join(block for block in BLOCKS if "common.main(" not in block))
@@ -27,19 +28,19 @@ def test_the_readmes_python_runs_as_it_stands(tmp_path, monkeypatch):
         assert (tmp_path / name).is_file(), name
     model, report = found["model"], found["report"]
     assert model.config["l1_weight"] == 1e-4 and len(model.history.test_loss) == 3 and found["code"].shape == (10, 512)
-    assert f"test loss     {report.loss:.5f} BCE" in out.getvalue() and report.loss < 0.08
+    assert f"test loss     {report.loss:.5f} BCE" in out.getvalue()
     assert "weights       not saved yet" in out.getvalue()
 
 
-def test_both_doors_make_the_same_weights(data, tmp_path):
+def test_both_doors_make_the_same_weights(project, small):
     """Bit for bit, also when the caller has drawn random numbers and computed before."""
-    options = ["--hidden", 32, "--epochs", 1, "--batch-size", 3000, "--checkpoint", tmp_path / "x.pt"]
-    result = run("sparse_l1.py", "--train", *options, "--output-dir", tmp_path)
+    result = run(project / "sparse_l1.py", "--hidden", 32, "--epochs", 2, "--dataset", "few")
     assert result.status == 0, result.err
     torch.rand(5)
-    model = SparseL1(hidden=32, epochs=1, batch_size=3000)
-    common.train(model, data)
-    other = common.load_pretrained(tmp_path / "x.pt")
+    model = SparseL1(hidden=32, epochs=2, dataset="few")
+    common.train(model, small._replace(name="few"))
+    (path,) = (project / "checkpoints").iterdir()
+    other = common.load_pretrained(path)
     assert (model.config, model.history) == (other.config, other.history)
     assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
 
@@ -64,7 +65,7 @@ def with_a_fourth_method(project):
 
 LOOK = """
 import common
-model = common.load_pretrained("checkpoints/sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_batch-size3000.pt")
+model = common.load_pretrained("checkpoints/sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_datasetfew.pt")
 print(type(model).__name__, model.config["hoyer_weight"], model.config["dataset"])
 """
 
@@ -72,19 +73,19 @@ print(type(model).__name__, model.config["hoyer_weight"], model.config["dataset"
 def test_a_fourth_method_in_a_file_beside_the_others(with_a_fourth_method):
     """It has all that the three have, with no edit elsewhere."""
     project = with_a_fourth_method
-    options = ["--hoyer-weight", 1e-3, "--hidden", 32, "--epochs", 2, "--batch-size", 3000]
+    options = ["--hoyer-weight", 1e-3, "--hidden", 32, "--epochs", 2, "--dataset", "few"]
     first = run(project / "sparse_hoyer.py", *options)
     assert first.status == 0, first.err
-    name = "sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_batch-size3000"
+    name = "sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_datasetfew"
     assert f"outputs/explore/index.html#{name}" in first.out
     assert len(list((project / "outputs").glob(f"{name}_*.png"))) == 7
     assert '"activation": "relu"' in (project / "outputs" / "explore" / "models" / f"{name}.js").read_text()[:1000]
-    second = run(project / "sparse_hoyer.py", *options)
+    again = start(command_of(project / "sparse_hoyer.py", options))
+    look = start([sys.executable, "-c", LOOK], cwd=project, env=environment(PYTHONPATH=str(project)))
+    wrong = ended(start(command_of(project / "sparse_hoyer.py", ["--hoyer-weight", "-1"])))
+    second, look = ended(again), ended(look)
     assert second.status == 0 and "epoch 1/2" not in second.out and first.out.endswith(second.out)
-    command = [sys.executable, "-c", LOOK]
-    look = ended(start(command, cwd=project, env=environment(PYTHONPATH=str(project))))
-    assert look.out == "Hoyer 0.001 MNIST\n", look
-    wrong = run(project / "sparse_hoyer.py", "--hoyer-weight", "-1")
+    assert look.out == "Hoyer 0.001 few\n", look
     assert wrong.status == 2 and "hoyer_weight has to be at least 0, not -1.0" in wrong.err
 
 
@@ -98,20 +99,20 @@ def test_weights_of_a_method_that_is_not_there(with_a_fourth_method, tmp_path):
     assert common.find_method(model.method) is type(model)
 
 
-def test_other_data_have_another_name(project, tmp_path):
+def test_other_data_have_another_name(small, tmp_path, call, monkeypatch):
     """And weights of other data are never taken for MNIST's, whatever folder is named."""
-    raw = tmp_path / "elsewhere" / "mine" / "raw"
-    shutil.copytree(ROOT / "data" / "MNIST" / "raw", raw)
-    options = ["--hidden", 16, "--epochs", 1, "--batch-size", 3000, "--data-dir", tmp_path / "elsewhere"]
-    result = run(project / "sparse_l1.py", "--train", *options, "--dataset", "mine")
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    monkeypatch.setattr(common, "write_page", lambda *arguments: None)
+    write_archives(small, tmp_path / "elsewhere" / "mine" / "raw")
+    places = ["--data-dir", tmp_path / "elsewhere", "--output-dir", tmp_path]
+    options = ["--hidden", 16, "--epochs", 1, "--dataset", "mine", *places]
+    result = call("sparse_l1", "--train", *options)
     assert result.status == 0, result.err
-    (path,) = (project / "checkpoints").iterdir()
-    assert path.name == "sparse_l1_hidden16_epochs1_batch-size3000_datasetmine.pt"
-    assert "dataset mine" in result.out
-    assert "images_mine.js" in {file.name for file in (project / "outputs" / "explore").iterdir()}
-    second = run(project / "sparse_l1.py", *options, "--dataset", "mine")
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    assert path.name == "sparse_l1_hidden16_epochs1_datasetmine.pt" and "dataset mine" in result.out
+    second = call("sparse_l1", *options)
     assert second.status == 0 and "epoch 1/1" not in second.out
-    taken = run(project / "sparse_l1.py", "--checkpoint", path, "--dataset", "MNIST")
+    taken = call("sparse_l1", "--checkpoint", path, "--dataset", "MNIST", *places)
     assert taken.status == 1 and "was trained with dataset = mine, not MNIST" in taken.err
 
 
@@ -147,7 +148,8 @@ def test_a_copied_script_has_to_have_another_method(project):
     """Or it would show the weights of the one that it was copied from, and replace them."""
     shutil.copy(project / "sparse_l1.py", project / "sparse_mine.py")
     shutil.copy(project / "sparse_l1.py", project / "mine.py")
-    for name in ("sparse_mine", "mine"):
-        result = run(project / f"{name}.py")
+    running = {name: start(command_of(project / f"{name}.py", [])) for name in ("sparse_mine", "mine")}
+    for name, process in running.items():
+        result = ended(process)
         assert result.status == 1 and result.err.count("\n") == 1, result
         assert f"method has to be the name of the file, and begin with sparse_: '{name}', not 'sparse_l1'" in result.err

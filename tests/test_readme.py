@@ -139,7 +139,7 @@ def test_probe_of_the_best_model(data):
 
 def test_results_beside_theirs(data, report_of):
     """Ours, on the same images as theirs."""
-    heading, first = "## What is faithful, and what is not", (data.test_images[:1200], data.test_labels[:1200])
+    heading, first = "## Beside the documents' own", (data.test_images[:1200], data.test_labels[:1200])
     thousand = (data.test_images[:1000], data.test_labels[:1000])
     rows = {
         "published train loss": lambda model, report: model.history.train_loss[-1],
@@ -154,11 +154,24 @@ def test_results_beside_theirs(data, report_of):
     for name in ("sparse_l1", "sparse_kl"):
         model, report = report_of(name)
         for first_cell, measure in rows.items():
-            cells = row(README, heading, first_cell)
+            cells = row(STUDIES, heading, first_cell)
             assert agrees(cells[f"{ROWS[name]}, here"], measure(model, report)), first_cell
     for k in (5, 10, 25):
         _, report = report_of(f"sparse_ksparse_k{k}")
-        assert agrees(row(README, heading, "here, no unit dead")[f"k = {k}"], report.mse) and report.dead == 0
+        assert agrees(row(STUDIES, heading, "here, no unit dead")[f"k = {k}"], report.mse) and report.dead == 0
+
+
+def test_plain_and_ours(report_of):
+    """Of the table: ours, and theirs as they stand in the studies."""
+    heading = "## What is faithful, and what is not"
+    for name in ("sparse_l1", "sparse_kl", "sparse_ksparse_k5", "sparse_ksparse_k25"):
+        model, report = report_of(name)
+        line = next(line for line in README.split(heading)[1].split("\n") if line.startswith(f"| {ROWS[name]} |"))
+        _, theirs, _, here, their_dead, _, dead, _, locality = (cell.strip() for cell in line.strip("|").split("|"))
+        assert agrees(here, report.mse) and agrees(locality, report.locality)
+        assert dead == f"{report.dead} of {model.hidden}"
+        beside = STUDIES.split("## Beside the documents' own")[1].split("\n## ")[0]
+        assert theirs in beside and their_dead in beside
 
 
 def test_the_first_screen(report_of):
@@ -166,6 +179,7 @@ def test_the_first_screen(report_of):
         model, report = report_of(name)
         cells = row(README, "## See it", ROWS[name])
         assert agrees(cells["test MSE"], report.mse) and int(cells["dead units"]) == report.dead
+        assert agrees(cells["MSE from 25 units"], report.kept[25])
         active, units = cells["active units"].split(" of ")
         assert agrees(active, report.active) and int(units) == model.config["hidden"]
 

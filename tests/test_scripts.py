@@ -11,7 +11,7 @@ import common
 
 KINDS = ("codes", "features", "loss", "parts", "test", "train", "units")
 LIST = "outputs/explore/models.js"  # of the models that are there when a run ends
-TINY = ["--hidden", 32, "--epochs", 1, "--batch-size", 3000]
+TINY = ["--hidden", 32, "--epochs", 1, "--dataset", "few"]
 
 
 def test_train_then_look(project):
@@ -26,11 +26,11 @@ def test_train_then_look(project):
     first = run_all()
     files = contents(project)
     assert {path: files[path] for path in given} == given  # what is shipped stays as it is
-    names, expected = [], {f"outputs/explore/{file}" for file in ("index.html", "images_MNIST.js", "models.js")}
+    names, expected = [], {f"outputs/explore/{file}" for file in ("index.html", "images_few.js", "models.js")}
     for script, result in first.items():
         assert result.status == 0, result.err
         assert "There are no weights at" in result.out and "epoch 1/1" in result.out
-        name = f"{script}{'_k5' * (script == 'sparse_ksparse')}_hidden32_epochs1_batch-size3000"
+        name = f"{script}{'_k5' * (script == 'sparse_ksparse')}_hidden32_epochs1_datasetfew"
         names.append(name)
         pictures = {f"outputs/{name}_{kind}.png" for kind in KINDS}
         assert all(files[picture].startswith(b"\x89PNG") for picture in pictures)
@@ -70,9 +70,10 @@ def test_as_users_start_it(room):
     assert made == {"explore", *(f"kl_{kind}.png" for kind in KINDS)}
 
 
-def test_without_docstrings():
+def test_without_docstrings(call, monkeypatch):
     """python -OO drops them."""
-    result = ended(start([sys.executable, "-OO", ROOT / "sparse_ksparse.py", "--help"]))
+    monkeypatch.setattr(sys.modules["sparse_ksparse"], "__doc__", None)
+    result = call("sparse_ksparse", "--help")
     assert result.status == 0 and "--k N" in result.out, result
 
 

@@ -19,11 +19,12 @@ import methods  # noqa: E402
 import probe  # noqa: E402
 
 import common  # noqa: E402
+from sparse_kl import SparseKL  # noqa: E402
 from sparse_ksparse import KSparse, top_k  # noqa: E402
 
 MODELS = {
     "L1": (methods.CLASSES["sparse_l1"], {}),
-    "KL": (methods.CLASSES["sparse_kl"], {}),
+    "KL": (SparseKL, {}),
     "k = 25": (KSparse, {"k": 25}),
     "k = 5": (KSparse, {"k": 5}),
 }
@@ -50,6 +51,8 @@ def departures(cls):
     for key, declared in cls.hyperparameters.items():
         if declared.plain not in (None, declared.default):
             found[f"{key} {declared.plain}"] = (cls, {key: declared.plain})
+    if cls is SparseKL:
+        found["fade 0.0, with a third of the decay"] = (cls, {"fade": 0.0, "weight_decay": 1e-6})
     if cls is KSparse:
         found["l1_weight 0"] = (cls, {"l1_weight": 0.0})  # of the document, not of the paper
         found["k falls linearly"] = (LinearFall, {})
