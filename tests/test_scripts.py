@@ -1,7 +1,6 @@
 """The scripts from end to end, as processes of their own, as a user runs them."""
 
 import json
-import re
 import sys
 
 import pytest
@@ -47,14 +46,13 @@ def test_train_then_look(project):
     assert after == {path: content for path, content in files.items() if path != LIST}
 
 
-def test_ksparse_really_trains_sparsely(tmp_path, call):
+def test_ksparse_really_trains_sparsely(data):
     """However few epochs there are, the second half of the training is that of the model that is judged."""
-    path = tmp_path / "m.pt"
-    options = ["--k", 7, "--epochs", 2, "--batch-size", 600, "--hidden", 150, "--precision", "float32"]
-    result = call("sparse_ksparse", "--train", *options, "--checkpoint", path, "--output-dir", tmp_path)
-    assert result.status == 0, result.err
-    assert float(re.search(r"active units +([\d.]+) of 150", result.out)[1]) == pytest.approx(7, abs=0.2)
-    history = common.load_pretrained(path).history
+    part = data._replace(train_images=data.train_images[:6000], test_images=data.test_images[:1000])
+    model = METHODS["sparse_ksparse"].train(part, k=7, hidden=150, batch_size=60)
+    report = common.evaluate(model, part.test_images)
+    assert report.active == pytest.approx(7, abs=0.2)
+    history = model.history
     assert history.train_reconstruction[-1] == pytest.approx(history.test_loss[-1], rel=0.15)
     assert history.test_loss[-1] < 0.03  # the mean image alone costs 0.067
 
@@ -77,6 +75,7 @@ def test_without_docstrings(call, monkeypatch):
     assert result.status == 0 and "--k N" in result.out, result
 
 
+@pytest.mark.usefixtures("few")
 def test_shipped_weights_are_what_a_command_without_options_shows(tmp_path, call):
     for script, name in (("sparse_l1", "sparse_l1"), ("sparse_ksparse", "sparse_ksparse_k25")):
         result = call(script, "--output-dir", tmp_path)
