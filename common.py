@@ -381,7 +381,7 @@ def batches(images, batch_size, generator=None):
 
 def first_of_each(labels):
     """Where the first image of each digit is, the digits in their order, of those that occur among labels [n]."""
-    return [(labels == digit).nonzero()[0].item() for digit in labels.unique().tolist()]
+    return np.unique(labels.numpy(), return_index=True)[1].tolist()
 
 
 def first_images(images, labels):
@@ -1057,9 +1057,8 @@ def evaluate(model, images, labels=None):
         output = model.decoder(batch_code)
         loss += weight * model.reconstruction_loss(output, batch).item()
         mse += weight * F.mse_loss(model.squash(output), batch).item()
-        for n in KEPT:
-            drawn = model.decode(keep_strongest(model, batch_code, median_code, n))
-            kept[n] += weight * F.mse_loss(drawn, batch).item()
+        for n, kept_code in zip(KEPT, keep_strongest(model, batch_code, median_code, KEPT), strict=True):
+            kept[n] += weight * F.mse_loss(model.decode(kept_code), batch).item()
 
     frequency = (code > model.active_above).float().mean(dim=0)
     energy = model.dictionary.square()  # of each pixel of each unit's picture
@@ -1138,12 +1137,14 @@ def contributions(model, code, median_code):
     return (code - median_code).abs() * model.dictionary.norm(dim=1)
 
 
-def keep_strongest(model, code, median_code, n):
-    """The code [batch, hidden] with all but the n units of largest contribution on each image at their median code
-    [hidden]. It needs no threshold, so it compares all methods: what do n units draw?"""
-    strength = contributions(model, code, median_code)
-    units = strength.topk(min(n, code.shape[1]), sorted=False).indices
-    return median_code.expand_as(code).scatter(1, units, code.gather(1, units))
+def keep_strongest(model, code, median_code, counts):
+    """For each n of `counts` the code [batch, hidden] with all but the n units of largest contribution on each image at
+    their median code [hidden]. It needs no threshold, so it compares all methods: what do n units draw?"""
+    most = min(max(counts), code.shape[1])
+    units = contributions(model, code, median_code).topk(most).indices  # the strongest first
+    strongest = code.gather(1, units)
+    for n in counts:
+        yield median_code.expand_as(code).scatter(1, units[:, :n], strongest)
 
 
 def pixel_entropy(images):

@@ -32,14 +32,12 @@ def kept_curve(model, images, counts=KEPT):
     code = common.encode_all(model, images)
     median_code = code.median(dim=0).values
     most = (code != median_code).sum(dim=1).max().item()
-    points = []
-    for n in sorted({most, *(n for n in counts if n < most)}):
-        error = 0.0
-        for batch, part in zip(common.batches(images, 2_000), code.split(2_000), strict=True):
-            drawn = model.decode(common.keep_strongest(model, part, median_code, n))
-            error += (drawn - batch).square().mean().item() * len(batch)
-        points.append((n, error / len(images)))
-    return points
+    counts = sorted({most, *(n for n in counts if n < most)})
+    errors = dict.fromkeys(counts, 0.0)
+    for batch, part in zip(common.batches(images, 2_000), code.split(2_000), strict=True):
+        for n, kept in zip(counts, common.keep_strongest(model, part, median_code, counts), strict=True):
+            errors[n] += (model.decode(kept) - batch).square().mean().item() * len(batch) / len(images)
+    return list(errors.items())
 
 
 def principal_components(images):
