@@ -192,7 +192,7 @@ def load_data(dataset="MNIST", data_dir=ROOT / "data", train_count="all"):
     require(is_name, f"a data set's name is {wanted}, not {str(dataset)!r}")
     root = full_path(data_dir)
     is_too_deep = (root / TEST_IMAGES).exists() or (root / "raw" / TEST_IMAGES).exists()
-    require(not is_too_deep, f"{short_path(root)} lies too deep: name the folder that {dataset}/raw lies in")
+    require(not is_too_deep, f"{short_path(root)} is inside of {dataset}: name the folder around it")
     train_images, train_labels, test_images, test_labels = (  # where they lie
         find_archive(root / dataset / "raw" / name, dataset) for name in MNIST_CHECKSUMS
     )
@@ -346,7 +346,7 @@ def read_shape(file, dimensions):
     """The header of an archive of bytes: so many whole numbers. Raises ValueError when it is another one."""
     header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
-        raise ValueError("its header is another one")
+        raise ValueError("it does not begin as they do")
     return np.frombuffer(header[4:], dtype=">i4").tolist()
 
 
@@ -1189,7 +1189,7 @@ def report_text(model, report, path=None):
 
 # 6. Checkpoints ----------------------------------------------------------------------------------------
 MAX_CHECKPOINT_BYTES = 256 * 2**20
-FORMAT = 3  # of checkpoints; a file of an earlier one, 1, says nothing of it
+FORMAT = 3  # of checkpoints; files of the first one do not say so
 EARLIER_SHARED = {
     "cool_down": 0.2,
     "dataset": "MNIST",
@@ -1198,7 +1198,7 @@ EARLIER_SHARED = {
     "input": "centred",
     "fade": 0.0,
 }
-EARLIER = {  # what was no hyperparameter in format 1, and what it was for the methods of that time
+EARLIER = {  # what was no hyperparameter in an earlier format, and what it was for the methods of that time
     "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best", "norm": "one"},
     "sparse_kl": {"encoder_speed": 12.0, "beta2": 0.99, "tie_scale": "best", "start_std": 0.003},
     "sparse_ksparse": {
@@ -2070,7 +2070,7 @@ def option_parser(cls):
         else:
             metavar = {int: "N", float: "X", str: "NAME"}[kind]
             form = {"type": kind, "nargs": "+" if declared.is_compared else None, "metavar": metavar}
-            several = "; several values: a model each" if declared.is_compared else ""
+            several = "; with several values it trains a model for each" if declared.is_compared else ""
             plain = "" if declared.plain is None else f", plain: {declared.plain}"
             about = f"; {declared.allowed}{several} (default: {declared.default}{plain})"
         names = [option_of(key), *([declared.alias] if declared.alias else [])]
@@ -2212,7 +2212,7 @@ def usable_device(name):
     """A torch.device that has computed something; RuntimeError or AssertionError when it cannot."""
     device = torch.device(name)
     if device.type not in ("cpu", "cuda", "mps"):
-        raise RuntimeError("nobody has tried it")
+        raise RuntimeError("it is not supported")
     return (torch.ones(1, device=device) + 1).device
 
 

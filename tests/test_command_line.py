@@ -336,7 +336,7 @@ def test_help_names_every_option_and_its_default(command, method):
             plain = f", plain: {declared.plain}" if declared.plain is not None else ""
             assert f"{declared.help}; {declared.allowed}" in described[option(key)]
             assert f"(default: {value}{plain})" in described[option(key)]
-    assert "several values: a model each" in described[option(common.compared_key(method.cls))]
+    assert "with several values it trains a model for each" in described[option(common.compared_key(method.cls))]
     for flag in ("--train", "--device", "--data-dir", "--checkpoint", "--output-dir", "--show"):
         assert flag in described
 

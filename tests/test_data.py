@@ -312,7 +312,7 @@ def test_archives_may_be_unpacked(mine):
         ("train-labels-idx1-ubyte.gz", [1] * 6, "it has 6 labels for 7 images"),
         ("t10k-labels-idx1-ubyte.gz", [1] * 4, "it has 4 labels for 3 images"),
         ("t10k-labels-idx1-ubyte.gz", [1, 12, 9], "it has labels up to 12, and they go from 0 to 9"),
-        ("t10k-labels-idx1-ubyte.gz", [[1, 1, 1]], "its header is another one"),
+        ("t10k-labels-idx1-ubyte.gz", [[1, 1, 1]], "it does not begin as they do"),
     ],
 )
 def test_what_an_archive_of_ones_own_may_not_hold(mine, name, values, reason):

@@ -277,9 +277,9 @@ def test_a_folder_that_is_a_file_or_the_archives_own(inside, refused, archives):
     line = refused("--checkpoint", "l1.pt", "--data-dir", "file", "--output-dir", "out")
     assert "file/MNIST/raw" in line and "--data-dir" in line and "git" not in line
     line = refused("--checkpoint", "l1.pt", "--data-dir", archives.parent, "--output-dir", "out")
-    assert "lies too deep" in line
+    assert "is inside of MNIST" in line
     line = refused("--checkpoint", "l1.pt", "--data-dir", archives, "--output-dir", "out")
-    assert "lies too deep: name the folder that MNIST/raw lies in" in line
+    assert "is inside of MNIST: name the folder around it" in line
 
 
 def test_letters_that_the_font_does_not_have(inside, call):
