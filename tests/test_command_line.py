@@ -143,6 +143,19 @@ def test_trained_once_then_loaded(done, here):
     assert "no weights" not in third and "epoch 1/1" in third and contents(here) == before  # the same seed
 
 
+def test_plain_is_a_model_of_its_own(done, refuses, here, method):
+    """With weights beside ours; and what it is not is not taken for it."""
+    ours, plain = (f"{method.name} {TINY} {more} --checkpoint x.pt" for more in ("", "--plain"))
+    if method.name == "sparse_ksparse":
+        ours, plain = f"{ours} --k 2", f"{plain} --k 2"
+    done(plain.replace("--checkpoint x.pt", ""))
+    (path,) = (here / "checkpoints").iterdir()
+    assert path.name.startswith(f"{method.name}_plain_")
+    assert "epoch 1/1" not in done(plain.replace("--checkpoint x.pt", ""))
+    done(f"{ours} --train")
+    refuses(plain, "x.pt was trained with plain = False, not True: leave that option out")
+
+
 def test_trying_another_value_keeps_both(done, here):
     done(f"sparse_l1 {TINY}")
     before = contents(here)
