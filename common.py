@@ -1207,7 +1207,6 @@ EARLIER = {  # what was no hyperparameter in an earlier format, and what it was 
         "tie_scale": "one",
         "start_std": 0.01,
         "first_k": 100,
-        "patience": 20_000,
     },
 }
 

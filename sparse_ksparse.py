@@ -14,8 +14,6 @@ Attains for k = 25 (19 epochs, 20 seconds on two cores): test MSE 0.0059 (uncut 
 seeds: 1.42 %).
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -46,9 +44,6 @@ class KSparse(common.Autoencoder):
             "first_k": common.whole(100, "k at the start of the training, if it is larger than k", 1, 32_768, plain=1),
             "l1_weight": common.at_least_0(1e-5, "λ, weight of the L1 penalty", alias="--lambda"),
             "start_std": common.above_0(0.01, "spread of the weights at the start"),
-            "patience": common.whole(
-                20_000, "images on which a unit may be inactive in a row, 0 for any number", 0, math.inf, plain=0
-            ),
         },
         plain_lr=1e-3,
         hidden=1000,
@@ -68,23 +63,15 @@ class KSparse(common.Autoencoder):
             self.k <= self.hidden, f"k has to be a whole number from 1 to hidden, {self.hidden}, not {self.k}"
         )
         self.training_k = self.k
-        self.register_buffer(
-            "inactive_for", torch.zeros(self.hidden), persistent=False
-        )  # images since it was last active
 
     def initialise(self):
         self.encoder.weight.normal_(std=self.start_std)
         self.dictionary.copy_(self.encoder.weight)
         self.encoder.bias.zero_()
         self.decoder.bias.copy_(self.mean_image)
-        self.inactive_for = torch.zeros_like(self.inactive_for)
 
     def activation(self, hidden):
-        code = top_k(F.relu(hidden), self.training_k if self.training else self.k)
-        if self.training:
-            rows = code.view(-1, code.shape[-1])
-            self.inactive_for = torch.where(rows.sum(dim=0) > 0, 0, self.inactive_for + len(rows))
-        return code
+        return top_k(F.relu(hidden), self.training_k if self.training else self.k)
 
     def squash(self, output):
         return output.clamp(0, 1)
@@ -104,13 +91,6 @@ class KSparse(common.Autoencoder):
 
     def after_step(self, progress):
         self.training_k = self.schedule(progress)["k"]
-        # A unit that was active on none of so many images is offered to more of them, until it is. It happens at k = 5.
-        # (torch.where, since to index with a mask would wait for a graphics card at every step.)
-        if not self.patience:
-            return
-        is_inactive = self.inactive_for >= self.patience
-        self.encoder.bias.copy_(torch.where(is_inactive, self.encoder.bias + 1, self.encoder.bias))
-        self.inactive_for = torch.where(is_inactive, 0, self.inactive_for)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def in_the_first_format(content):
     """As files were that knew no more of a model than this."""
     in_the_second_format(content)
     del content["format"], content["made_by"]
-    for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset", "start_std", "first_k", "patience"):
+    for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset", "start_std", "first_k"):
         content["config"].pop(key, None)
 
 

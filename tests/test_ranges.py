@@ -16,7 +16,6 @@ HYPERPARAMETERS = [
     ("sparse_ksparse", "k", "a whole number from 1 to 32768", (0, 2.5)),
     ("sparse_ksparse", "k", "a whole number from 1 to hidden, 64,", (65,)),
     ("sparse_ksparse", "first_k", "a whole number from 1 to 32768", (0, "5")),
-    ("sparse_ksparse", "patience", "a whole number of at least 0", (-1,)),
     ("sparse_kl", "start_std", "above 0", (0.0, -1)),
     ("sparse_ksparse", "l1_weight", "at least 0", (-0.1, math.nan)),
     *((name, "hidden", "a whole number from 1 to 32768", (0, -1, 10**10, 64.0)) for name in ("sparse_l1", "sparse_kl")),

@@ -102,15 +102,6 @@ def test_plain_is_as_textbooks_have_it(method, small, steps, monkeypatch):
     assert model.config == method.build(plain=True).config and model.name.startswith(f"{method.name}_plain")
 
 
-def test_without_patience_no_unit_is_offered_to_more_images(small, monkeypatch):
-    """With a little of it, units that were inactive on ten images get a higher bias."""
-    biases = []
-    for patience in (0, 10):
-        model = METHODS["sparse_ksparse"].train(small, patience=patience, lr=1e-12, l1_weight=0.0)
-        biases.append(model.encoder.bias.max().item())
-    assert biases[0] < 1e-6 and biases[1] >= 1
-
-
 def test_the_callers_process_is_afterwards_as_it_was(trained, small, method):
     """Its random numbers, and its mode, in which nothing can be trained; and the weights are the same in any mode."""
     torch.manual_seed(7)
