@@ -18,11 +18,11 @@ def test_train_then_look(project):
     options = {script: ["--k", 5, *TINY] if script == "sparse_ksparse" else TINY for script in METHODS}
     given = contents(project)
 
-    def run_all():
-        running = {script: start(command_of(project / f"{script}.py", options[script])) for script in METHODS}
+    def run_all(scripts):
+        running = {script: start(command_of(project / f"{script}.py", options[script])) for script in scripts}
         return {script: ended(process) for script, process in running.items()}
 
-    first = run_all()
+    first = run_all(METHODS)
     files = contents(project)
     assert {path: files[path] for path in given} == given  # what is shipped stays as it is
     names, expected = [], {f"outputs/explore/{file}" for file in ("index.html", "images_few.js", "models.js")}
@@ -38,7 +38,7 @@ def test_train_then_look(project):
             assert words in result.out.replace(str(project) + "/", "")
     assert {path for path in files if path not in given and "__pycache__" not in path} == expected
 
-    for script, result in run_all().items():
+    for script, result in run_all(["sparse_kl", "sparse_ksparse"]).items():
         assert result.status == 0 and is_quiet(result.err) and "epoch 1/1" not in result.out
         assert first[script].out.endswith(result.out)
     after = contents(project)

@@ -39,12 +39,13 @@ def figures(name, seed, data):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", metavar="METHOD", default=list(methods.CLASSES), help="(default: all)")
     parser.add_argument("--seeds", type=int, default=5)
-    seeds = range(parser.parse_args().seeds)
+    options = parser.parse_args()
     torch.set_flush_denormal(True)
     data = common.load_data()
-    for name in methods.CLASSES:
-        runs = [figures(name, seed, data) for seed in seeds]
+    for name in options.methods:
+        runs = [figures(name, seed, data) for seed in range(options.seeds)]
         print(name)
         for key in runs[0]:
             values = [run[key] for run in runs]
