@@ -8,9 +8,9 @@
 The penalty says how active a unit may be on average over many images, and leaves open on which. The target ρ stands
 first: KL is not symmetric, and with its arguments swapped a unit that is never active is hardly charged. It has a way
 out: every unit stays close to ρ, and large weights in the dictionary turn the small differences between images into a
-picture. So the dictionary's weights decay.
+picture. So the dictionary's weights decay, less and less, and at the end not at all.
 
-Attains (20 epochs, 11 seconds on two cores): test BCE 0.0716, MSE 0.0113 from 25 units an image, linear probe 2.02 %.
+Attains (20 epochs, 11 seconds on two cores): test BCE 0.0696, MSE 0.0110 from 25 units an image, linear probe 2.06 %.
 """
 
 import math

@@ -50,7 +50,7 @@ class KSparse(common.Autoencoder):
         epochs=19,
         batch_size=600,
         lr=4.5e-3,
-        beta2=0.997,  # with 0.99 twenty units of k = 100 end up idle, with 0.999 half of those of k = 5 can die
+        beta2=0.997,  # with 0.99 twenty units of k = 100 end up idle, with 0.999 one of k = 5 dies
         weight_decay=1e-6,
         tie=2e-6,
         tie_scale="one",  # a linear decoder gives the code the scale of the pixels

@@ -76,8 +76,8 @@ def test_the_code_is_sparse_in_truth(shipped):
         assert report.loss <= 0.0671 and model.history.train_loss[-1] < 0.0809 and report.active <= 113
         assert curve[25] <= 0.0068 and curve[50] <= 0.0029 and report.locality >= 0.80 and report.idle == 0
     elif model.method == "sparse_kl":
-        assert report.loss <= 0.0719 and model.history.train_loss[-1] < 0.0862 and 28 <= report.active <= 46
-        assert curve[25] <= 0.0115 and curve[50] <= 0.00485 and report.locality >= 0.72 and report.idle == 0
+        assert report.loss <= 0.0698 and model.history.train_loss[-1] < 0.0862 and 28 <= report.active <= 46
+        assert curve[25] <= 0.0111 and curve[50] <= 0.00445 and report.locality >= 0.72 and report.idle == 0
         assert abs(report.mean_code - 0.08) <= 0.01
     else:
         assert report.mse <= {5: 0.01635, 10: 0.0115, 25: 0.0060, 50: 0.00305, 100: 0.00115}[model.k]
