@@ -1846,6 +1846,7 @@ def write_explorer(model, report, images, folder):
         "hidden": len(model.dictionary),
         **functions,
         "active_above": model.active_above,
+        "mse": report.mse,
         "encoder": pack(encoder, "<i2"),
         "encoder_scale": pack(encoder_scale, "<f4"),
         "dictionary": pack(dictionary, "<i2"),
