@@ -1,6 +1,8 @@
 """The page, outputs/shipped/explore/, in a real browser, mostly opened from disk, against what Python says of the same
 images."""
 
+import base64
+import io
 import json
 import math
 import re
@@ -10,6 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 import torch
 from conftest import METHODS, ROOT
@@ -188,13 +191,16 @@ SUM = """() => {
 }"""
 
 
+def values_of(page, expression):
+    """What a JavaScript expression is, typed arrays as lists. (As text, since Playwright takes long for lists.)"""
+    plain = "(_, value) => ArrayBuffer.isView(value) ? Array.from(value) : value"
+    return json.loads(page.evaluate(f"JSON.stringify({expression}, {plain})"))
+
+
 def look(page):
     """What the page shows, once it has been drawn."""
     page.evaluate(SETTLED)
-    view = page.evaluate(
-        """() => Object.fromEntries(Object.entries(explorer.view).map(
-            ([key, value]) => [key, value.length === undefined ? value : Array.from(value)]))"""
-    )
+    view = values_of(page, "explorer.view")
     view["shown_error"] = float(page.inner_text("#error"))
     view["shown_active"] = int(page.inner_text("#code-note").split(" of ")[0].split()[-1])
     return view
@@ -260,10 +266,8 @@ def painted(page, canvas):
 
 def pixels_of(page, canvas):
     """The colours [n, 3] of a canvas."""
-    data = page.locator(canvas).first.evaluate(
-        "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"
-    )
-    return torch.tensor(data).view(-1, 4)[:, :3]
+    png = page.locator(canvas).first.evaluate("canvas => canvas.toDataURL().split(',')[1]")
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))).int().flatten(0, 1)
 
 
 def tile(page, index=0):
@@ -301,7 +305,7 @@ def test_code_sum_and_redrawing_agree_with_python(visit, digits, shipped):
         assert page.evaluate(SUM)["away"] < 1e-4
     assert same >= 0.95 * either
     parts = page.evaluate(SUM)
-    assert parts["other"] <= 0.02 * parts["largest"] and set(ours.nonzero()[:, 0].tolist()) <= set(view["terms"])
+    assert parts["other"] <= 0.1 * parts["largest"] and set(ours.nonzero()[:, 0].tolist()) <= set(view["terms"])
 
     if page.is_visible("#rest"):
         page.click("#rest")
@@ -309,7 +313,7 @@ def test_code_sum_and_redrawing_agree_with_python(visit, digits, shipped):
     numbers = page.locator("#sum button[data-unit]:visible").evaluate_all(
         "tiles => tiles.map(tile => [Number(tile.dataset.unit), tile.children[0].textContent])"
     )
-    rest = page.evaluate("Array.from(explorer.model.medianCode)")
+    rest = values_of(page, "explorer.model.medianCode")
     assert [unit for unit, _ in numbers] == view["terms"] == view["ranked"][: view["count"]]
     for unit, text in numbers:
         assert text.endswith(" ×")
@@ -330,7 +334,7 @@ def test_kept_and_turned_units_agree_with_python(visit, digits, name):
     page = visit(name)
     press_digit(page, 2)
     view = look(page)
-    rest = torch.tensor(page.evaluate("Array.from(explorer.model.medianCode)"), dtype=torch.float32)
+    rest = torch.tensor(values_of(page, "explorer.model.medianCode"), dtype=torch.float32)
     code = model.encode(digits[2:3])[0]
     size = (code - rest).abs() * model.dictionary.norm(dim=1)
     chosen = size.argsort(descending=True)
@@ -451,7 +455,7 @@ def test_a_stroke_undo_and_clear(visit):
     assert page.evaluate(tops, ids) == before
     assert page.is_disabled("#clear") and page.evaluate("document.activeElement.id") == "pad"
     assert not painted(page, "#pad") and not painted(page, "#image") and not page.evaluate("explorer.view")
-    assert page.inner_text("#error") == "–" and "– of 1000" in page.inner_text("#code-note")
+    assert page.inner_text("#error") == "–" and "draw, and see" in page.inner_text("#code-note")
     assert page.locator("#sum button:visible").count() == 0 and painted(page, "#average") and page.is_disabled("#play")
     assert "here" not in page.inner_text("#unit-note") and page.is_disabled("#dial") and painted(page, "#unit-draws")
     for letter, code in (("z", "KeyZ"), ("я", "KeyZ")):  # also with another alphabet
@@ -726,11 +730,10 @@ def test_examples_agree_with_python(visit, test_set, shipped):
     model = common.load_pretrained(name)
     code = common.encode_all(model, test_set.test_images)
     page = visit(name)
-    found = page.evaluate(
-        "(({strongest, strongestCode, middling, middlingCode, frequency}) => "
-        "[strongest, strongestCode, middling, middlingCode, frequency].map(values => [...values]))(explorer.model)"
+    strongest, strongest_code, middling, middling_code, frequency = (
+        torch.tensor(values_of(page, f"explorer.model.{key}"))
+        for key in ("strongest", "strongestCode", "middling", "middlingCode", "frequency")
     )
-    strongest, strongest_code, middling, middling_code, frequency = (torch.tensor(values) for values in found)
     strongest, strongest_code = strongest.view(-1, 12), strongest_code.view(-1, 12)
     middling, middling_code = middling.view(-1, 6), middling_code.view(-1, 6)
     assert torch.allclose(frequency, (code > model.active_above).float().mean(dim=0), atol=1e-4)
@@ -793,10 +796,9 @@ def test_all_units_and_their_orders(visit):
     model = common.load_pretrained("sparse_kl")
     norms = model.dictionary.norm(dim=1)
     frequency, rest, largest = (
-        torch.tensor(page.evaluate(f"Array.from(explorer.model.{key})"))
-        for key in ("frequency", "medianCode", "strongestCode")
+        torch.tensor(values_of(page, f"explorer.model.{key}")) for key in ("frequency", "medianCode", "strongestCode")
     )
-    digits = torch.tensor(page.evaluate("Array.from(explorer.model.digits)")).view(10, -1)
+    digits = torch.tensor(values_of(page, "explorer.model.digits")).view(10, -1)
     keys = {
         "frequency": -frequency,
         "digit": digits.argmax(dim=0) * 1000.0 - digits.amax(dim=0),
@@ -922,7 +924,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
     )
     assert sum(black) < 120  # the middle of the cross
     # A file of an earlier version does not say what is typical.
-    assert page.inner_text("#typical").endswith("of an earlier version; to write it: python sparse_l1.py)")
+    assert page.inner_text("#typical").endswith("To write it: python sparse_l1.py)")
 
 
 # Keyboard, eyes, small screens
@@ -958,6 +960,12 @@ def test_all_is_on_one_screen(visit, size):
         )
     if width == 1400:
         assert places["dial"]["bottom"] < height
+
+    tops = "['sum', 'models'].map(id => document.getElementById(id).getBoundingClientRect().top)"
+    before = page.evaluate(tops)
+    for position in (0, 9, 10, page.get_attribute("#kept", "max")):
+        slide(page, "#kept", position)
+        assert page.evaluate(tops) == before  # nothing moves under the finger
 
     # The redrawing changes in sight when a unit is turned; below 75 em on a sheet with what is pinned on it.
     before = look(page)
@@ -1411,10 +1419,10 @@ def test_the_sum_is_the_models_output(visit, own_models, k, hidden):
         expected = model(digits[digit : digit + 1])[0][0]
         assert torch.allclose(torch.tensor(view["image"]), expected, atol=2e-3)
         assert view["error"] == pytest.approx((expected - digits[digit]).square().mean().item(), rel=2e-3)
-        decoded = torch.tensor(page.evaluate("[...explorer.decode(explorer.view.code, explorer.model)]"))
+        decoded = torch.tensor(values_of(page, "explorer.decode(explorer.view.code, explorer.model)"))
         assert torch.allclose(torch.tensor(view["image"]), decoded, atol=1e-5)
         parts = page.evaluate(SUM)
-        assert parts["away"] < 1e-5 and parts["other"] <= 0.02 * parts["largest"]
+        assert parts["away"] < 1e-5 and parts["other"] <= 0.1 * parts["largest"]
     assert page.inner_text("#kept-count").startswith("all ")
 
 
@@ -1569,7 +1577,7 @@ def test_two_data_sets(visit, write_own, small, test_set, tmp_path):
     def choose(name):
         choose_model(page, name)
         page.wait_for_function("explorer.testImages")
-        assert page.evaluate("[...explorer.testImages.subarray(0, 784)]") == first[name]
+        assert values_of(page, "explorer.testImages.subarray(0, 784)") == first[name]
         return look(page)["input"]
 
     page = visit("turned", tmp_path)
@@ -1603,7 +1611,7 @@ def test_data_sets_of_other_sizes(visit, write_own, small, folder):
         page = visit(name, folder)
         page.wait_for_function("explorer.testImages")
         assert page.evaluate("explorer.testImages.length") == images.numel()
-        strongest = torch.tensor(page.evaluate("[...explorer.model.strongest]")).view(-1, 12)
+        strongest = torch.tensor(values_of(page, "explorer.model.strongest")).view(-1, 12)
         expected = common.evaluate(model, images, None).examples.strongest
         assert strongest.equal(expected) and page.is_hidden("#no-examples") and page.is_visible("#strongest button")
         number = int(page.locator("#strongest button").first.get_attribute("data-image"))
