@@ -1319,21 +1319,29 @@ def test_without_what_models_share(visit, folder):
     assert not page.is_visible("#strongest")
 
 
-@pytest.mark.parametrize("content", ["explore(", 'explore("*");', 'explore("AAAA");', "explore([]);", "", None])
-def test_test_images_that_cannot_be_read(visit, folder, content):
-    """None: by a browser that is too old."""
-    (folder / "models.js").write_text('explore(["sparse_l1"]);')
-    copy_model("sparse_l1", folder)
-    if content is not None:
-        (folder / "images_MNIST.js").write_text(content)
-    else:
-        index = folder / "index.html"
-        index.write_text(index.read_text().replace("<script>", "<script>delete globalThis.DecompressionStream;", 1))
-    page = visit("sparse_l1", folder)
+def test_test_images_that_cannot_be_read(visit, folder):
+    model = content_of(SHIPPED_PAGE, "sparse_l1")
+    damaged = {"cut off": "explore(", "text": 'explore("*");', "no gzip": 'explore("AAAA");', "none": "explore([]);"}
+    damaged["empty"] = ""
+    for name, content in damaged.items():
+        (folder / f"images_{name}.js").write_text(content)
+        model_file(folder, name).write_text(spoil(model, name=name, dataset=name))
+    page = visit("cut%20off", folder)
+    for name in damaged:
+        choose_model(page, name)
+        page.wait_for_function("name => document.querySelector('#no-examples').textContent.includes(name)", arg=name)
+        assert look(page)["active"] > 0
+        assert re.fullmatch(
+            rf"There are no test images, since images_{name}.js cannot be read \([^\n]+\)\. "
+            rf"A script that draws a model of {name} writes it\.",
+            page.text_content("#no-examples"),
+        )
+
+    index = folder / "index.html"  # a browser that is too old
+    index.write_text(index.read_text().replace("<script>", "<script>delete globalThis.DecompressionStream;", 1))
+    page = visit("text", folder)
     page.wait_for_function("document.querySelector('#no-examples').textContent")
-    fault = page.text_content("#no-examples")
-    assert look(page)["active"] > 0 and "\n" not in fault
-    assert ("this browser is too old" in fault) == ("A script" not in fault) == (content is None)
+    assert page.text_content("#no-examples").endswith("(this browser is too old for it).") and look(page)["active"] > 0
 
 
 DAMAGED = {
@@ -1395,8 +1403,8 @@ def own_models(tmp_path_factory):
     data = common.load_data(train_count=600)
     images, labels = data.test_images[:199], data.test_labels[:199]
 
-    def write(method, chosen=slice(None), has_labels=True, **changes):
-        folder = tmp_path_factory.mktemp("page")
+    def write(method, chosen=slice(None), has_labels=True, folder=None, **changes):
+        folder = folder or tmp_path_factory.mktemp("page")
         model = METHODS[method].train(data._replace(test_images=images, test_labels=labels), **changes)
         shown, own = images[chosen], labels[chosen] if has_labels else None
         report = common.evaluate(model, shown, own)
@@ -1407,23 +1415,27 @@ def own_models(tmp_path_factory):
     return write
 
 
-@pytest.mark.parametrize(("k", "hidden"), [(1, 4), (32, 64), (50, 64), (64, 64), (100, 300)])
 @torch.no_grad()
-def test_the_sum_is_the_models_output(visit, own_models, k, hidden):
+def test_the_sum_is_the_models_output(visit, own_models, tmp_path):
     """Also where the median code is not 0, so that more than k units differ from it."""
-    folder, model, name, digits = own_models("sparse_ksparse", k=k, hidden=hidden)
-    page = visit(name, folder=folder)
-    for digit in (1, 8):
-        press_digit(page, digit)
-        view = look(page)
-        expected = model(digits[digit : digit + 1])[0][0]
-        assert torch.allclose(torch.tensor(view["image"]), expected, atol=2e-3)
-        assert view["error"] == pytest.approx((expected - digits[digit]).square().mean().item(), rel=2e-3)
-        decoded = torch.tensor(values_of(page, "explorer.decode(explorer.view.code, explorer.model)"))
-        assert torch.allclose(torch.tensor(view["image"]), decoded, atol=1e-5)
-        parts = page.evaluate(SUM)
-        assert parts["away"] < 1e-5 and parts["other"] <= 0.1 * parts["largest"]
-    assert page.inner_text("#kept-count").startswith("all ")
+    shapes = [(1, 4), (32, 64), (50, 64), (64, 64), (100, 300)]
+    written = [own_models("sparse_ksparse", folder=tmp_path, k=k, hidden=hidden) for k, hidden in shapes]
+    page = visit(written[0][2], folder=tmp_path)
+    for _, model, name, digits in written:
+        choose_model(page, name)
+        for digit in (1, 8):
+            press_digit(page, digit)
+            view = look(page)
+            expected = model(digits[digit : digit + 1])[0][0]
+            assert torch.allclose(torch.tensor(view["image"]), expected, atol=2e-3)
+            assert view["error"] == pytest.approx((expected - digits[digit]).square().mean().item(), rel=2e-3)
+            decoded = torch.tensor(values_of(page, "explorer.decode(explorer.view.code, explorer.model)"))
+            assert torch.allclose(torch.tensor(view["image"]), decoded, atol=1e-5)
+            parts = page.evaluate(SUM)
+            assert parts["away"] < 1e-5 and parts["other"] <= 0.1 * parts["largest"]
+        assert page.inner_text("#kept-count") == f"all {view['count']}"
+    rest = torch.tensor(values_of(page, "explorer.model.medianCode"))
+    assert view["count"] > 100 and (rest > 0).any()  # of the last
 
 
 def test_labels_that_lack_some_digits(visit, own_models):
