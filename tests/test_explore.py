@@ -664,6 +664,8 @@ def test_the_sum_is_played(visit, motion):
     parts = [kept for kept in seen if kept != int(kept)]
     assert not parts if motion == "reduce" else len(parts) > 20
     assert look(page)["image"] == whole["image"] and page.inner_text("#play") == "▶ Play"
+    if motion == "reduce":
+        return
     page.click("#play")
     page.wait_for_function("explorer.state.isPlaying && explorer.view.kept > 0 && explorer.view.kept < 5")
     page.click("#play")
@@ -1614,7 +1616,7 @@ def test_two_data_sets(visit, write_own, small, test_set, tmp_path):
 
 def test_data_sets_of_other_sizes(visit, write_own, small, folder):
     """Few images, and more than two bytes with a sign can count."""
-    blank = torch.zeros(40_000, 784, dtype=torch.uint8)
+    blank = torch.zeros(32_700, 784, dtype=torch.uint8)
     many = torch.cat([small.test_images[:100], blank, small.test_images[100:]])
     for name, images in (("few", small.test_images), ("many", many)):
         data = small._replace(test_images=images, test_labels=None, name=name)
