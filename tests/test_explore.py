@@ -636,8 +636,10 @@ def test_the_sum_has_all_terms(visit):
     assert page.inner_text("#kept-count") == f"all {view['count']}" and view["count"] < 130
     points = page.get_attribute("#curve-line", "points").split()
     assert len(points) == int(page.get_attribute("#kept", "max")) + 1 == len(view["curve"])
-    page.click("#rest")
+    page.locator("#rest").focus()
+    page.keyboard.press("Enter")
     page.evaluate(SETTLED)
+    assert page.evaluate("document.activeElement.id") == "rest"
     assert page.evaluate(shown) == view["count"] and page.inner_text("#rest") == "show fewer"
     slide(page, "#kept", 20)
     assert page.locator("#sum .left-out").count() == view["count"] - 20
