@@ -1820,8 +1820,8 @@ def write_picture(figure, path):
 # 8. Page -----------------------------------------------------------------------------------------------
 def write_explorer(model, report, images, folder):
     """Write `folder`/models/NAME.js, what the page needs to run a model on the CPU and to show its units, and say where
-    one sees it: the model's functions by name, its weights, two bytes each, and what its report says of it and its units. When
-    the page does not have these functions, a line says so, and there is no such file.
+    one sees it: the model's functions by name, its weights, two bytes each, and what its report says of it and of each
+    unit. When the page does not have these functions, a line says so, and there is no such file.
 
     Args:
         model: a trained Autoencoder on the CPU.
