@@ -55,13 +55,13 @@ def faults():
     return []
 
 
-RENEW = """address => {
+RENEW = """([address, unit]) => {
     for (let i = 0; i < 101; i++) undo.click();
     document.activeElement.blur();
     document.querySelectorAll("details").forEach(part => { part.open = false; });
     Object.assign(explorer.state, {
         fit: true, noise: 0, k: null, kept: Infinity, isOpen: false, isDifference: false,
-        turned: new Map(), unit: null, pointed: null, order: "frequency", likeTo: null,
+        turned: new Map(), unit, pointed: null, order: "frequency", likeTo: null,
     });
     scrollTo(0, 0);
     spoken.textContent = "";
@@ -105,11 +105,12 @@ def visit(browser, pages, faults):
         page = pages[has_touch]
         page.set_viewport_size(size)
         page.emulate_media(media="screen", **media)
-        page.evaluate(RENEW, f"#{address}")
-        name, _, unit = address.partition("?")[0].partition("/")
+        name, _, unit = address.partition("/")
+        unit = int(unit) if unit else None
+        page.evaluate(RENEW, [f"#{address}", unit])
         page.wait_for_function(
             "([name, unit]) => explorer.model?.name === name && explorer.view && explorer.state.unit === unit",
-            arg=[name or FIRST, int(unit) if unit else None],
+            arg=[name or FIRST, unit],
         )
         page.evaluate(SETTLED)
         return page
@@ -826,7 +827,7 @@ def test_all_units_and_their_orders(visit):
         assert torch.allclose(key[found], key.sort().values[places], atol=1e-3), order
         if order == "likeness":
             assert found[0] == 14 and "likeness to unit 14" in page.inner_text("#order")
-        page.wait_for_function("location.hash.includes(`/${explorer.state.unit}`)")
+        page.wait_for_function("location.hash.includes(`/${explorer.state.unit}?`)")
         page.evaluate("location.replace('#sparse_kl/14')")
         page.wait_for_function("explorer.state.unit === 14")
 
