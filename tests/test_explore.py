@@ -832,6 +832,7 @@ def test_all_units_and_their_orders(visit):
         page.wait_for_function("explorer.state.unit === 14")
 
     page.select_option("#order", "frequency")  # up and down, and a click
+    page.evaluate(SETTLED)
     columns = page.evaluate("Math.floor(groups.clientWidth / 40)")
     by_frequency = frequency.argsort(descending=True, stable=True).tolist()
     page.locator("#groups").focus()
