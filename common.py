@@ -1819,8 +1819,8 @@ def write_picture(figure, path):
 # 8. Page -----------------------------------------------------------------------------------------------
 def write_explorer(model, report, images, folder):
     """Write `folder`/models/NAME.js, what the page needs to run a model on the CPU and to show its units, and say where
-    one sees it: the model's functions by name, its weights, two bytes each, and what its report says of each unit. When
-    the page does not have these functions, a line says so, and there is no such file.
+    one sees it: the model's functions by name, its weights, two bytes each, and what its report says of it and of each
+    unit. When the page does not have these functions, a line says so, and there is no such file.
 
     Args:
         model: a trained Autoencoder on the CPU.
@@ -1845,6 +1845,7 @@ def write_explorer(model, report, images, folder):
         "hidden": len(model.dictionary),
         **functions,
         "active_above": model.active_above,
+        "mse": report.mse,
         "encoder": pack(encoder, "<i2"),
         "encoder_scale": pack(encoder_scale, "<f4"),
         "dictionary": pack(dictionary, "<i2"),
