@@ -1495,7 +1495,7 @@ def wrap_title(title, width, size):
         return figure.text(0, 0, line, size=size, parse_math=False).get_window_extent().width
 
     lines, longest = [title], width_of(title)
-    most = min(len(title), round(1.2 * len(title) * width / max(1, longest)))  # letters; a fifth more than they may be
+    most = min(len(title), round(1.1 * len(title) * width / max(1, longest)))  # letters of a line; a few too many
     while most > 1 and longest > width:
         lines = textwrap.wrap(title, most, break_on_hyphens=False)
         longest = max(map(width_of, lines))
