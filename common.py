@@ -502,8 +502,8 @@ class Autoencoder(nn.Module):
         output         = decoder(code)               [batch, 784]
         reconstruction = squash(output)              [batch, 784], in [0, 1]
 
-    Here `mean` is the mean image of the training set. Row j of `encoder.weight` is what unit j looks for, row j of
-    `dictionary` what it draws.
+    Here `mean` is the mean image of the training set, or 0 when `input` is "pixels". Row j of `encoder.weight` is what
+    unit j looks for, row j of `dictionary` what it draws.
 
     The loss is `reconstruction_loss` + `penalty`. A script's subclass declares its `hyperparameters`, and says what
     makes its method different:
@@ -645,7 +645,7 @@ class Hyperparameter(NamedTuple):
     """What a model is made with, declared once: the constructor, the command line, the names of files, checkpoints and
     the README's table all have it from here."""
 
-    default: object  # its type is that of all values: int, float or str
+    default: object  # its type is that of all values: bool, int, float or str
     help: str  # what it is
     allowed: str  # values in words: "... has to be <allowed>"
     is_allowed: Callable  # whether a value of that type is one of them
@@ -758,6 +758,7 @@ def hyperparameters(own, plain_lr=None, **defaults):
     require(
         sum(declared.is_compared for declared in own.values()) <= 1, "only one hyperparameter can be the compared one"
     )
+    require("plain" not in own, "plain is a hyperparameter that all methods share")
     return {"plain": plain} | own | shared
 
 
@@ -793,8 +794,8 @@ class History(NamedTuple):
 
 
 def train(model, data):
-    """Train a new model in place, from the start of its method to the end of its schedules. There is no training on: at
-    the end the learning rate is 0. The same model and data on the same machine give bit-identical weights.
+    """Train a new model in place, from the start of its method to the end of its schedules. There is no training on:
+    the schedules end with it. The same model and data on the same machine give bit-identical weights.
 
     Args:
         model: a new Autoencoder, on the device to train it on; it ends in evaluation mode, with a history.
@@ -1247,6 +1248,7 @@ def model_from(content, cls):
     config = content["config"]
     if content.get("format", 1) < FORMAT:
         config = EARLIER_SHARED | EARLIER.get(cls.method, {}) | config
+        config.pop("patience", None)  # k-sparse had it, and nothing is left that depends on it
     differing = set(config) ^ set(cls.hyperparameters)
     require(not differing, f"its hyperparameters are not those of {cls.method}: {', '.join(sorted(differing))}")
     model = cls(**config)
@@ -1782,7 +1784,7 @@ def write_comparison(compared, asked, images, folder, form="png"):
     values = [model.config[key] for model, _ in compared]
     stem = f"{model_name(cls, asked | {key: values})}_comparison"
     others = [
-        f"{other} {asked[other]}"
+        other if other == "plain" else f"{other} {asked[other]}"
         for other, declared in cls.hyperparameters.items()
         if other != key and asked[other] != declared.default_of(asked["plain"])
     ]
@@ -2066,16 +2068,16 @@ def option_parser(cls):
     for key, declared in cls.hyperparameters.items():
         kind = type(declared.default)
         if kind is bool:
-            form, about = {"action": "store_true"}, ""
+            settings, about = {"action": "store_true"}, ""
         else:
             metavar = {int: "N", float: "X", str: "NAME"}[kind]
-            form = {"type": kind, "nargs": "+" if declared.is_compared else None, "metavar": metavar}
+            settings = {"type": kind, "nargs": "+" if declared.is_compared else None, "metavar": metavar}
             several = "; with several values it trains a model for each" if declared.is_compared else ""
             plain = "" if declared.plain is None else f", plain: {declared.plain}"
             about = f"; {declared.allowed}{several} (default: {declared.default}{plain})"
         names = [option_of(key), *([declared.alias] if declared.alias else [])]
         help = (declared.help + about).replace("%", "%%")
-        model.add_argument(*names, **form, default=argparse.SUPPRESS, help=help)
+        model.add_argument(*names, **settings, default=argparse.SUPPRESS, help=help)
 
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")

@@ -151,6 +151,8 @@ def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
 
 def in_the_second_format(content):
     content["format"] = 2
+    if content["method"] == "sparse_ksparse":
+        content["config"]["patience"] = 20_000
     for key in ("plain", "start", "input", "norm", "fade"):
         content["config"].pop(key, None)
 

@@ -89,6 +89,7 @@ def test_defaults_are_declared_as_carefully(method):
         ({}, {"hidden": -1}, "hidden has to be a whole number from 1 to 32768, not -1"),
         ({}, {"lrr": 1.0}, "lrr is no hyperparameter that all methods share"),
         ({"tie": common.at_least_0(1, "x")}, {}, "tie is a hyperparameter that all methods share"),
+        ({"plain": common.at_least_0(1, "x")}, {}, "plain is a hyperparameter that all methods share"),
         ({key: common.at_least_0(1, "x", is_compared=True) for key in "ab"}, {}, "only one hyperparameter can be"),
     ):
         with pytest.raises(common.UserError, match=words):

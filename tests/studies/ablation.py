@@ -15,15 +15,15 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import methods  # noqa: E402
 import probe  # noqa: E402
 
 import common  # noqa: E402
 from sparse_kl import SparseKL  # noqa: E402
 from sparse_ksparse import KSparse, top_k  # noqa: E402
+from sparse_l1 import SparseL1  # noqa: E402
 
 MODELS = {
-    "L1": (methods.CLASSES["sparse_l1"], {}),
+    "L1": (SparseL1, {}),
     "KL": (SparseKL, {}),
     "k = 25": (KSparse, {"k": 25}),
     "k = 5": (KSparse, {"k": 5}),
