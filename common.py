@@ -752,13 +752,13 @@ def hyperparameters(own, plain_lr=None, **defaults):
     for name, default in defaults.items():
         require(name in shared, f"{name} is no hyperparameter that all methods share: put it among the method's own")
         shared[name] = shared[name]._replace(default=shared[name].checked(name, default))
+    shared["plain"] = plain
     for name, declared in own.items():
         require(name not in shared, f"{name} is a hyperparameter that all methods share: give its default by that name")
         declared.checked(name, declared.default)
     require(
         sum(declared.is_compared for declared in own.values()) <= 1, "only one hyperparameter can be the compared one"
     )
-    require("plain" not in own, "plain is a hyperparameter that all methods share")
     return {"plain": plain} | own | shared
 
 
@@ -1571,7 +1571,7 @@ def plot_rows(rows, title):
 
 def plot_features(model, report):
     """The pictures that the units draw: the rows of the dictionary, the most often active unit first."""
-    order = report.frequency.argsort(descending=True, stable=True)
+    order = units_from_most_active(report)
     features = model.dictionary[order]
     columns = 32 if len(features) <= 512 else 40
     # The scale ends where 0.2 % of the pixels are beyond it. torch.quantile refuses more than 16 million: a fifth of
@@ -1581,6 +1581,12 @@ def plot_features(model, report):
     figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=ink_colours(), vmin=-limit, vmax=limit)
     cross_out(axes, [place for place, unit in enumerate(order) if report.frequency[unit] == 0], columns)
     return figure
+
+
+def units_from_most_active(report, count=math.inf):
+    """The units, from the most to the least often active: all, or `count` of them, evenly chosen."""
+    order = report.frequency.argsort(descending=True, stable=True)
+    return order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
 
 
 def cross_out(axes, places, columns):
@@ -1603,8 +1609,7 @@ def ink_colours():
 def plot_units(model, report, images):
     """What units stand for: a row each for two dozen units, from the most to the least often active, with what it draws
     and looks for, and of the images [n, 784] uint8 those on which its code is largest."""
-    order = report.frequency.argsort(descending=True, stable=True)
-    units = order[torch.linspace(0, len(order) - 1, min(ROWS, len(order))).round().long()]
+    units = units_from_most_active(report, ROWS)
     strongest, codes = report.examples.strongest[units], report.examples.strongest_code[units]
     columns, gap, white = 2 + STRONGEST, 8, np.uint8(255)
     tiles = np.full((len(units), columns, PIXELS, 4), white)

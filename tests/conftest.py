@@ -50,9 +50,7 @@ class Method(NamedTuple):
 
     def train(self, data, **changes):
         """The same, trained, with frozen weights."""
-        model = self.build(**changes)
-        common.train(model, data)
-        return model.requires_grad_(False)
+        return methods.trained(self.build(**changes), data)
 
 
 class Ended(NamedTuple):

@@ -42,7 +42,7 @@ def test_train_loss_is_a_mean_over_images_not_batches(small):
 
 
 def test_test_losses_are_those_of_the_model_as_it_is_used(method, small, monkeypatch):
-    """In evaluation mode: with k as it is asked for, and without counting images on which units were inactive."""
+    """In evaluation mode: with k as it is asked for."""
     modes, mean_loss = [], common.mean_loss
 
     def watched(model, *arguments):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import methods  # noqa: E402
 import probe  # noqa: E402
 
 import common  # noqa: E402
@@ -64,9 +65,7 @@ def departures(cls):
 
 def figures(cls, config, data):
     """A dict of the figures of one model."""
-    model = cls(**config)
-    common.train(model, data)
-    model.requires_grad_(False)
+    model = methods.trained(cls(**config), data)
     report = common.evaluate(model, data.test_images, data.test_labels)
     return {
         model.loss_name: report.loss,

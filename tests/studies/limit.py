@@ -69,7 +69,6 @@ def limits(model, images):
     """A dict of test MSEs of a k-sparse model on images [n, 784] in [0, 1]."""
     dictionary, bias = model.dictionary.double(), model.decoder.bias.double()
     targets = images.double() - bias
-
     likeness = targets @ dictionary.T
 
     def error(units, code):

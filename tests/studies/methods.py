@@ -14,6 +14,10 @@ SHIPPED = ["sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 2
 
 def train(name, data, **changes):
     """A model of a method, trained with its defaults but for these `changes`; its weights are frozen."""
-    model = CLASSES[name](**changes)
+    return trained(CLASSES[name](**changes), data)
+
+
+def trained(model, data):
+    """A new model, trained; its weights are frozen."""
     common.train(model, data)
     return model.requires_grad_(False)

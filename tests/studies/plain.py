@@ -17,15 +17,18 @@ import methods  # noqa: E402
 
 import common  # noqa: E402
 
-MODELS = {"L1": ("sparse_l1", {}), "KL": ("sparse_kl", {}), "k = 25": ("sparse_ksparse", {"k": 25})}
-MODELS["k = 5"] = ("sparse_ksparse", {"k": 5})
+MODELS = {
+    "L1": ("sparse_l1", {}),
+    "KL": ("sparse_kl", {}),
+    "k = 25": ("sparse_ksparse", {"k": 25}),
+    "k = 5": ("sparse_ksparse", {"k": 5}),
+}
 COLUMNS, ROWS = 16, 8  # units shown of each model
 
 
 def shown_units(report):
     """COLUMNS · ROWS units, evenly chosen from the most to the least often active."""
-    order = report.frequency.argsort(descending=True, stable=True)
-    return order[torch.linspace(0, len(order) - 1, COLUMNS * ROWS).round().long()]
+    return common.units_from_most_active(report, COLUMNS * ROWS)
 
 
 @common.own_style()
