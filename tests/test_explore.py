@@ -198,6 +198,12 @@ def values_of(page, expression):
     return json.loads(page.evaluate(f"JSON.stringify({expression}, {plain})"))
 
 
+def wait(page, condition, arg=None):
+    """Until a condition holds, and the page has been drawn since."""
+    page.wait_for_function(condition, arg=arg)
+    page.evaluate(SETTLED)
+
+
 def look(page):
     """What the page shows, once it has been drawn."""
     page.evaluate(SETTLED)
@@ -228,8 +234,7 @@ def choose_model(page, name):
     page.locator("#models button").evaluate_all(
         "(tiles, name) => tiles.find(tile => tile.dataset.name === name).click()", name
     )
-    page.wait_for_function("name => explorer.model?.name === name", arg=name)
-    page.evaluate(SETTLED)
+    wait(page, "name => explorer.model?.name === name", arg=name)
 
 
 def pressed_models(page):
@@ -350,9 +355,9 @@ def test_kept_and_turned_units_agree_with_python(visit, digits, name):
     turn(page, 0, -1)
     off, turned = chosen[1].item(), chosen[0].item()
     idle = (code <= model.active_above).nonzero()[3].item()
-    page.wait_for_function("location.hash.includes(':-1')")
+    wait(page, "location.hash.includes(':-1')")
     page.evaluate("unit => { location.hash = location.hash.replace(/\\/\\d+/, `/${unit}`); }", idle)
-    page.wait_for_function("unit => explorer.state.unit === unit", arg=idle)
+    wait(page, "unit => explorer.state.unit === unit", arg=idle)
     assert page.evaluate("[...explorer.state.turned.keys()].sort()") == sorted([off, turned], key=str)
     assert "Not active here" in page.inner_text("#unit-note")
     slide(page, "#dial", 2)
@@ -408,9 +413,7 @@ def test_every_model_on_one_drawing(visit):
     page = visit("sparse_l1")
     draw(page, (0.3, 0.2), (0.7, 0.2), (0.4, 0.85))
     image = torch.tensor(look(page)["input"])[None]
-    page.wait_for_function(
-        "[...document.querySelectorAll('#models button')].every(tile => /error/.test(tile.innerText))"
-    )
+    wait(page, "[...document.querySelectorAll('#models button')].every(tile => /error/.test(tile.innerText))")
     page.wait_for_timeout(300)
     told = dict(
         page.locator("#models button").evaluate_all("all => all.map(tile => [tile.dataset.name, tile.innerText])")
@@ -530,7 +533,7 @@ def test_an_image_is_dropped_or_pasted(visit):
     })"""
     for kind, paper, ink in (("drop", "#eee", "#222"), ("paste", "#113", "#fd8")):
         assert page.evaluate(bring, [kind, paper, ink]) == (kind == "drop")
-        page.wait_for_function("old => explorer.view.input.some((v, i) => v !== old[i])", arg=before)
+        wait(page, "old => explorer.view.input.some((v, i) => v !== old[i])", arg=before)
         image = torch.tensor(look(page)["input"]).view(28, 28)
         lit = (image > 0.5).nonzero()
         height, width = (lit.amax(dim=0) - lit.amin(dim=0) + 1).tolist()
@@ -538,7 +541,7 @@ def test_an_image_is_dropped_or_pasted(visit):
         page.click("#undo")
         assert look(page)["input"] == before
     page.evaluate(bring, ["drop", "#fff", ""])
-    page.wait_for_function("message.textContent")
+    wait(page, "message.textContent")
     assert page.inner_text("#message") == "one.png is no image that this browser can read."
     assert look(page)["input"] == before
 
@@ -659,8 +662,7 @@ def test_the_sum_is_played(visit, motion):
     )
     page.click("#play")
     page.wait_for_function("explorer.state.isPlaying && explorer.view.kept < 5")
-    page.wait_for_function("!explorer.state.isPlaying")
-    page.evaluate(SETTLED)
+    wait(page, "!explorer.state.isPlaying")
     seen = page.evaluate("seen")
     seen = seen[seen.index(min(seen)) :]
     assert seen == sorted(seen) and seen[-1] == 5
@@ -757,10 +759,10 @@ def test_examples_agree_with_python(visit, test_set, shipped):
     away = ((values - middle).abs() / (expected[:, :1] - model.active_above).clamp(min=1e-6))[is_there]
     assert is_there.float().mean() > 0.9 and away.median() < 0.02 and values[is_there].min() > model.active_above
 
-    page.wait_for_function("explorer.testImages")
+    wait(page, "explorer.testImages")
     for unit in (0, 500):
         page.evaluate("address => location.replace(address)", f"#{name}/{unit}")
-        page.wait_for_function("unit => document.querySelector('#unit-title').textContent === `Unit ${unit}`", arg=unit)
+        wait(page, "unit => document.querySelector('#unit-title').textContent === `Unit ${unit}`", arg=unit)
         tiles = page.locator("#strongest button:visible")
         assert tiles.evaluate_all("all => all.map(one => Number(one.dataset.image))") == strongest[unit].tolist()
         shown = [float(text) for text in tiles.locator("small").all_inner_texts()]
@@ -776,7 +778,7 @@ def test_examples_agree_with_python(visit, test_set, shipped):
 
 def test_the_page_has_the_test_images(visit, test_set):
     page = visit("sparse_l1/267")
-    page.wait_for_function("explorer.testImages")
+    wait(page, "explorer.testImages")
     numbers = [0, 1, 77, 5000, 9999]
     found = page.evaluate("ns => ns.map(n => [...explorer.testImages.subarray(784 * n, 784 * n + 784)])", numbers)
     assert torch.tensor(found, dtype=torch.uint8).equal(test_set.test_images[numbers])
@@ -827,9 +829,9 @@ def test_all_units_and_their_orders(visit):
         assert torch.allclose(key[found], key.sort().values[places], atol=1e-3), order
         if order == "likeness":
             assert found[0] == 14 and "likeness to unit 14" in page.inner_text("#order")
-        page.wait_for_function("location.hash.includes(`/${explorer.state.unit}?`)")
+        wait(page, "location.hash.includes(`/${explorer.state.unit}?`)")
         page.evaluate("location.replace('#sparse_kl/14')")
-        page.wait_for_function("explorer.state.unit === 14")
+        wait(page, "explorer.state.unit === 14")
 
     page.select_option("#order", "frequency")  # up and down, and a click
     page.evaluate(SETTLED)
@@ -859,16 +861,16 @@ def test_the_address_keeps_what_was_chosen(visit):
     turn(page, 2, 2.5)
     view = look(page)
     unit = view["terms"][2]
-    page.wait_for_function("location.hash.includes('turned')")
+    wait(page, "location.hash.includes('turned')")
     address = page.url.partition("#")[2]
     assert address == f"sparse_l1/{unit}?digit=9&kept=12&turned={unit}:2.5"
     again = visit(address, fresh=True)
     assert look(again)["image"] == view["image"] and pressed_digit(again) == "9"
     again.close()
-    page.wait_for_function("explorer.testImages")
+    wait(page, "explorer.testImages")
     number = int(page.locator("#strongest button").first.get_attribute("data-image"))
     go(page, f"sparse_ksparse_k10?test={number}&k=17")
-    page.wait_for_function("explorer.model?.k === 10")
+    wait(page, "explorer.model?.k === 10")
     view = look(page)
     assert view["active"] == 17 and f"test image {number}" in page.inner_text("#input-note")
     assert page.evaluate("[explorer.state.unit, explorer.state.turned.size, explorer.state.kept]") == [
@@ -878,24 +880,24 @@ def test_the_address_keeps_what_was_chosen(visit):
     ]
 
     choose_model(page, "sparse_kl")
-    page.wait_for_function("location.hash.startsWith('#sparse_kl')")
+    wait(page, "location.hash.startsWith('#sparse_kl')")
     page.evaluate("location.hash = '#sparse_kl/512'")
-    page.wait_for_function("message.textContent")
+    wait(page, "message.textContent")
     assert page.inner_text("#message") == "sparse_kl has no unit 512: its units are 0 to 511"
     tile(page).click()
     page.evaluate(SETTLED)
     assert not page.is_visible("#message")
     for unit in ("-1", "9e9", "x"):
         go(page, f"sparse_kl/{unit}")
-        page.wait_for_function("message.textContent")
+        wait(page, "message.textContent")
         assert f"no unit {unit}: " in page.inner_text("#message") and page.evaluate("explorer.view")
         go(page, "sparse_kl/7?k=x&kept=-2&digit=77&turned=9999:1,3:9,a,:&test=1e9&nothing")
-        page.wait_for_function("!message.textContent && explorer.state.unit === 7")
+        wait(page, "!message.textContent && explorer.state.unit === 7")
         assert page.evaluate("explorer.state.turned.size") == 0 and look(page)["kept"] == look(page)["count"]
 
     for address in ("../sparse_l1", "<b>x</b>", "https://example.org/x"):
         go(page, address)
-        page.wait_for_function("message.textContent")
+        wait(page, "message.textContent")
         assert page.inner_text("#message").startswith("This address names no model") and pressed_models(page) == []
         choose_model(page, "sparse_l1")
         assert not page.is_visible("#message")
@@ -917,7 +919,7 @@ def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, folder):
     changes = {key: common.pack(values, kinds[key]) for key, values in dead.items()}
     model_file(folder, "sparse_l1").write_text(spoil(content, mse=None, **changes))
     page = visit("sparse_l1/3", folder)
-    page.wait_for_function("explorer.testImages")
+    wait(page, "explorer.testImages")
     open_part(page, "#all")
     for order in ("digit", "size", "likeness", "frequency"):
         page.select_option("#order", order)
@@ -945,9 +947,7 @@ PLACES = """() => Object.fromEntries(["pad", "image", "result", "ribbon", "keep"
 def test_all_is_on_one_screen(visit, size):
     width, height = size
     page = visit(viewport=size)
-    page.wait_for_function(
-        "[...document.querySelectorAll('#models button')].every(tile => /error/.test(tile.innerText))"
-    )
+    wait(page, "[...document.querySelectorAll('#models button')].every(tile => /error/.test(tile.innerText))")
     places = page.evaluate(PLACES)
     for part in ("pad", "image", "result", "ribbon", "keep"):
         assert places[part]["top"] > 0 and places[part]["bottom"] <= height, part
@@ -1040,7 +1040,7 @@ def test_a_finger_draws_and_chooses(visit):
 
 def test_by_keyboard_alone(visit):
     page = visit(fresh=True)
-    page.wait_for_function("explorer.testImages")
+    wait(page, "explorer.testImages")
     look(page)
     for part in ("#more", "#all"):
         open_part(page, part)
@@ -1090,11 +1090,11 @@ def test_by_keyboard_alone(visit):
     page.keyboard.press("x")
     assert look(page)["image"] != whole["image"]
     assert page.evaluate("[...explorer.state.turned]") == [[whole["terms"][1], 0]]
-    page.wait_for_function("/^Unit \\d+ off\\.$/.test(spoken.textContent)")
+    wait(page, "/^Unit \\d+ off\\.$/.test(spoken.textContent)")
     page.keyboard.press("x")
     assert look(page)["image"] == whole["image"]
     tile(page, 2).click()
-    page.wait_for_function("/^Unit \\d+, active on [\\d.]+ % of the test images\\.$/.test(spoken.textContent)")
+    wait(page, "/^Unit \\d+, active on [\\d.]+ % of the test images\\.$/.test(spoken.textContent)")
     page.locator("#strongest button").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -1150,7 +1150,7 @@ def test_the_pad_by_keyboard(visit, tmp_path):
     # What is read aloud, and the names that are the window's
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("2")
-    page.wait_for_function("/^Error 0\\.\\d+, 25 units active, all 25 kept\\.$/.test(spoken.textContent)")
+    wait(page, "/^Error 0\\.\\d+, 25 units active, all 25 kept\\.$/.test(spoken.textContent)")
     assert page.get_attribute("#spoken", "aria-live") == "polite"
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, [role=img], [role=application], [role=group]")]
@@ -1212,7 +1212,7 @@ def test_text_and_borders_are_seen_in_light_dark_and_print(visit):
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(int(part) for part in re.findall(r"\d+", background)) > 380) == (scheme == "light")
         go(page, "sparse_l1/512")
-        page.wait_for_function("message.textContent")
+        wait(page, "message.textContent")
         pairs += page.evaluate(CONTRASTS)
         if scheme == "dark":
             page.emulate_media(media="print")
@@ -1239,7 +1239,7 @@ def test_a_missing_file(visit, folder):
     page.evaluate(SETTLED)
     assert painted(page, "#pad") and painted(page, "#input") and not painted(page, "#image")
     assert page.is_disabled("#kept") and page.locator("#sum button:visible").count() == 0
-    page.wait_for_function("document.querySelectorAll('#models .waiting').length === 6")
+    wait(page, "document.querySelectorAll('#models .waiting').length === 6")
     assert page.locator("#models .waiting").all_inner_texts()[0].endswith("not there")
     choose_model(page, "sparse_l1")
     assert not page.is_visible("#message") and look(page)["active"] > 0
@@ -1261,15 +1261,15 @@ def test_a_page_starts_with_what_lies_beside_it(visit, test_set, tmp_path):
     assert pressed_models(page) == ["sparse_l1"] and look(page)["active"] > 0
     for name in own:
         choose_model(page, name)
-        page.wait_for_function("explorer.testImages")
+        wait(page, "explorer.testImages")
 
     names = ["my own sparse_l1 ü 0.001", "cost_$5 #3 100%25", "<i>'\"&?"]  # and some that are not listed
     for name in names:
         model_file(tmp_path, name).write_text(spoil(content_of(SHIPPED_PAGE, "sparse_l1"), name=name))
         go(page, quote(name))
-        page.wait_for_function("name => explorer.model?.name === name", arg=name)
+        wait(page, "name => explorer.model?.name === name", arg=name)
         assert pressed_models(page) == [name] and look(page)["active"] > 0
-        page.wait_for_function("location.hash.includes('?digit=2')")
+        wait(page, "location.hash.includes('?digit=2')")
         assert page.evaluate("location.hash").startswith("#" + quote(name, safe="!'()*~"))
 
 
@@ -1290,18 +1290,16 @@ def test_a_slow_server(visit):
         threading.Thread(target=server.serve_forever).start()
         try:
             page = visit("sparse_l1/359", server=f"http://127.0.0.1:{server.server_port}/")
-            page.wait_for_function("explorer.testImages")
+            wait(page, "explorer.testImages")
             look(page)
             assert page.inner_text("#unit-title") == "Unit 359" and page.is_visible("#strongest button")
             page.evaluate("location.hash = '#sparse_kl'")
-            page.wait_for_function(
-                "/Loading KL … L1: \\d+ of 512/.test(document.querySelector('#code-note').textContent)"
-            )
+            wait(page, "/Loading KL … L1: \\d+ of 512/.test(document.querySelector('#code-note').textContent)")
             assert pressed_models(page) == ["sparse_kl"] and page.evaluate("explorer.model.name") == "sparse_l1"
             waiting = page.locator("#models .waiting").first
             assert "loading" in waiting.inner_text() and waiting.get_attribute("aria-label") == "KL: loading …"
             may_go.set()
-            page.wait_for_function("explorer.model.name === 'sparse_kl'")
+            wait(page, "explorer.model.name === 'sparse_kl'")
             page.evaluate(SETTLED)
             assert page.inner_text("#code-note").startswith("KL: ")
             page.close()
@@ -1318,7 +1316,7 @@ def test_without_what_models_share(visit, folder):
     copy_model("sparse_l1", folder)
     others = [f"{name}.js" for name in NAMES if name != "sparse_l1"]
     page = visit("sparse_l1/3", folder, missing=[*missing, *others])
-    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    wait(page, "document.querySelector('#no-examples').textContent")
     assert look(page)["active"] > 0 and page.locator("#models button").count() == len(NAMES)
     assert "images_MNIST.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
     assert "A script that draws a model of MNIST writes it." in page.inner_text("#no-examples")
@@ -1335,7 +1333,7 @@ def test_test_images_that_cannot_be_read(visit, folder):
     page = visit("cut%20off", folder)
     for name in damaged:
         choose_model(page, name)
-        page.wait_for_function("name => document.querySelector('#no-examples').textContent.includes(name)", arg=name)
+        wait(page, "name => document.querySelector('#no-examples').textContent.includes(name)", arg=name)
         assert look(page)["active"] > 0
         assert re.fullmatch(
             rf"There are no test images, since images_{name}.js cannot be read \([^\n]+\)\. "
@@ -1346,7 +1344,7 @@ def test_test_images_that_cannot_be_read(visit, folder):
     index = folder / "index.html"  # a browser that is too old
     index.write_text(index.read_text().replace("<script>", "<script>delete globalThis.DecompressionStream;", 1))
     page = visit("text", folder)
-    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    wait(page, "document.querySelector('#no-examples').textContent")
     assert page.text_content("#no-examples").endswith("(this browser is too old for it).") and look(page)["active"] > 0
 
 
@@ -1385,7 +1383,7 @@ def test_a_damaged_file(visit, folder):
     for name, damage, text in files:
         model_file(folder, name).write_text(text)
         go(page, name)
-        page.wait_for_function("message.textContent")
+        wait(page, "message.textContent")
         message = page.inner_text("#message")
         assert message.startswith(f"models/{name}.js cannot be used: "), damage
         assert (
@@ -1395,7 +1393,7 @@ def test_a_damaged_file(visit, folder):
             assert f"cannot be used: {damage}. " in message
         assert not page.evaluate("explorer.model"), damage
         choose_model(page, "sparse_kl")
-        page.wait_for_function("explorer.view")
+        wait(page, "explorer.view")
         assert not page.is_visible("#message")
 
 
@@ -1594,7 +1592,7 @@ def test_two_data_sets(visit, write_own, small, test_set, tmp_path):
 
     def choose(name):
         choose_model(page, name)
-        page.wait_for_function("explorer.testImages")
+        wait(page, "explorer.testImages")
         assert values_of(page, "explorer.testImages.subarray(0, 784)") == first[name]
         return look(page)["input"]
 
@@ -1612,7 +1610,7 @@ def test_two_data_sets(visit, write_own, small, test_set, tmp_path):
 
     (tmp_path / "images_upside-down.js").unlink()
     page = visit("turned", tmp_path, missing=["images_upside-down.js"])
-    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    wait(page, "document.querySelector('#no-examples').textContent")
     assert "images_upside-down.js cannot be read (it is not beside this page)" in page.inner_text("#no-examples")
     choose("upright")
     assert page.is_hidden("#no-examples") and page.is_visible("#strongest button")
@@ -1627,7 +1625,7 @@ def test_data_sets_of_other_sizes(visit, write_own, small, folder):
         model = write_own(folder, Fourth, name, data)
         common.write_page(folder, data)
         page = visit(name, folder)
-        page.wait_for_function("explorer.testImages")
+        wait(page, "explorer.testImages")
         assert page.evaluate("explorer.testImages.length") == images.numel()
         strongest = torch.tensor(values_of(page, "explorer.model.strongest")).view(-1, 12)
         expected = common.evaluate(model, images, None).examples.strongest
@@ -1639,6 +1637,6 @@ def test_data_sets_of_other_sizes(visit, write_own, small, folder):
 
     common.write_page(folder, data._replace(test_images=small.test_images))
     page = visit("many", folder)
-    page.wait_for_function("document.querySelector('#no-examples').textContent")
+    wait(page, "document.querySelector('#no-examples').textContent")
     assert "images_many.js cannot be read (it lacks some on which " in page.inner_text("#no-examples")
     assert page.is_hidden("#strongest")
