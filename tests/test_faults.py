@@ -10,7 +10,7 @@ import sys
 import urllib.request
 
 import pytest
-from conftest import ROOT, command_of, contents, ended, environment, is_quiet, run, start
+from conftest import ROOT, command_of, contents, ended, environment, is_quiet, run, start, write_archives
 
 import common
 
@@ -31,6 +31,13 @@ def shell(line, *arguments):
 @pytest.fixture
 def places(room):
     return ["--checkpoint", room / "l1.pt", "--output-dir", room / "pictures"]
+
+
+@pytest.fixture
+def few_archives(tmp_path, small):
+    """Options of a training that takes a moment, also in a process of its own."""
+    write_archives(small, tmp_path / "data" / "few" / "raw")
+    return ["--train", "--hidden", 16, "--epochs", 1, "--dataset", "few", "--data-dir", tmp_path / "data"]
 
 
 def temporary(folder):
@@ -87,28 +94,24 @@ def test_no_room_for_the_pictures(room, places, call, no_room):
 
 STREAMS = {  # lines of bash, and how the one line begins that is left to say
     "a reader that goes": ('"$@" | head -1', None),
-    "no output": ('"$@" >&-', None),
     "a full disk": ('"$@" > /dev/full', "standard output: No space left"),
+    "a full disk for all": ('"$@" > /dev/full 2>&1', None),
 }
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full") or not shutil.which("bash"), reason="no /dev/full, or no bash")
-def test_output_that_nobody_reads_is_no_failure(room):
+def test_output_that_nobody_reads_is_no_failure(few_archives, tmp_path):
     """Nor does a log that has filled its disk cost anybody the weights."""
-
-    def begin(line, folder, weights, *options):
-        return shell(line, *options, "--checkpoint", room / weights, "--output-dir", room / folder)
-
-    training = begin('"$@" > /dev/full 2>&1', "training", "new.pt", "--train", *TINY)
-    running = {kind: begin(f"set -o pipefail; {line}", kind, "l1.pt") for kind, (line, _) in STREAMS.items()}
+    running = {}
+    for kind, (line, _) in STREAMS.items():
+        places = ["--checkpoint", tmp_path / kind / "new.pt", "--output-dir", tmp_path / kind]
+        running[kind] = shell(f"set -o pipefail; {line}", *few_archives, *places)
     for kind, (_, said) in STREAMS.items():
         result = ended(running[kind])
         assert result.status == 0 and is_quiet(result.err), (kind, result)
         lines = [line for line in result.err.split("\n") if any(word in line for word in ("output", "space", "pipe"))]
         assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines), (kind, result)
-    assert ended(training).status == 0 and (room / "new.pt").is_file()
-    for kind in (*STREAMS, "training"):
-        assert len(list((room / kind).glob("*.png"))) == 7, kind
+        assert (tmp_path / kind / "new.pt").is_file() and len(list((tmp_path / kind).glob("*.png"))) == 7, kind
 
 
 @pytest.fixture
@@ -165,9 +168,9 @@ def test_kill_during_the_save(room, places, call):
     assert call("sparse_l1", *places).status == 0
 
 
-def test_two_at_once(room):
+def test_two_at_once(room, few_archives):
     """They train the same model into the same place, and draw the same pictures."""
-    arguments = ["--train", *TINY, "--checkpoint", room / "new.pt", "--output-dir", room / "pictures"]
+    arguments = [*few_archives, "--checkpoint", room / "new.pt", "--output-dir", room / "pictures"]
     both = [start(command_of("sparse_l1.py", arguments)) for _ in range(2)]
     for running in both:
         assert ended(running).status == 0

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, command_of, ended, environment, run, start, write_archives
+from conftest import ROOT, run, write_archives
 
 import common
 from sparse_l1 import SparseL1
@@ -31,19 +31,6 @@ def test_the_readmes_python_runs_as_it_stands(tmp_path, monkeypatch):
     assert "weights       not saved yet" in out.getvalue()
 
 
-def test_both_doors_make_the_same_weights(project, small):
-    """Bit for bit, also when the caller has drawn random numbers and computed before."""
-    result = run(project / "sparse_l1.py", "--hidden", 32, "--epochs", 2, "--dataset", "few")
-    assert result.status == 0, result.err
-    torch.rand(5)
-    model = SparseL1(hidden=32, epochs=2, dataset="few")
-    common.train(model, small._replace(name="few"))
-    (path,) = (project / "checkpoints").iterdir()
-    other = common.load_pretrained(path)
-    assert (model.config, model.history) == (other.config, other.history)
-    assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
-
-
 def test_pictures_of_a_model_that_was_just_trained(small, tmp_path, capsys):
     """It still wants gradients."""
     model = SparseL1(hidden=16, epochs=1)
@@ -62,14 +49,7 @@ def with_a_fourth_method(project):
     return project
 
 
-LOOK = """
-import common
-model = common.load_pretrained("checkpoints/sparse_hoyer_hoyer-weight0.001_hidden32_epochs2_datasetfew.pt")
-print(type(model).__name__, model.config["hoyer_weight"], model.config["dataset"])
-"""
-
-
-def test_a_fourth_method_in_a_file_beside_the_others(with_a_fourth_method):
+def test_a_fourth_method_in_a_file_beside_the_others(with_a_fourth_method, monkeypatch, capfd):
     """It has all that the three have, with no edit elsewhere."""
     project = with_a_fourth_method
     options = ["--hoyer-weight", 1e-3, "--hidden", 32, "--epochs", 2, "--dataset", "few"]
@@ -79,11 +59,17 @@ def test_a_fourth_method_in_a_file_beside_the_others(with_a_fourth_method):
     assert f"outputs/explore/index.html#{name}" in first.out
     assert len(list((project / "outputs").glob(f"{name}_*.png"))) == 7
     assert '"activation": "relu"' in (project / "outputs" / "explore" / "models" / f"{name}.js").read_text()[:1000]
-    again = start(command_of(project / "sparse_hoyer.py", options))
-    look = start([sys.executable, "-c", LOOK], cwd=project, env=environment(PYTHONPATH=str(project)))
-    second, look = ended(again), ended(look)
-    assert second.status == 0 and "epoch 1/2" not in second.out and first.out.endswith(second.out)
-    assert look.out == "Hoyer 0.001 few\n", look
+    monkeypatch.setattr(common, "ROOT", project)
+    monkeypatch.setattr(common, "__file__", str(project / "common.py"))
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.delitem(sys.modules, "sparse_hoyer", raising=False)
+    monkeypatch.setattr(sys, "argv", ["sparse_hoyer.py", *map(str, options)])
+    runpy.run_path(str(project / "sparse_hoyer.py"), run_name="__main__")
+    again = capfd.readouterr().out
+    assert "epoch 1/2" not in again and first.out.endswith(again)
+    model = common.load_pretrained(name)
+    assert (type(model).__name__, model.config["hoyer_weight"], model.dataset) == ("Hoyer", 1e-3, "few")
+    del sys.modules["sparse_hoyer"]
 
 
 def test_weights_of_a_method_that_is_not_there(with_a_fourth_method, tmp_path):

@@ -229,10 +229,16 @@ def test_ink_can_be_told_in_grey():
     assert (np.diff(grey) < -0.003).all()
 
 
+@pytest.fixture(scope="module")
+def figures(small):
+    """The figures of one model: of all methods they are drawn by the same functions."""
+    model = METHODS["sparse_l1"].train(small, hidden=256)
+    return common.draw_pictures(model, common.evaluate(model, small.test_images, small.test_labels), small)
+
+
 @pytest.mark.parametrize("kind", ["features", "units", "parts", "test", "codes"])
-def test_a_picture_is_right_at_any_size(drawn, tmp_path, kind):
+def test_a_picture_is_right_at_any_size(figures, tmp_path, kind):
     """Saved by somebody at three times as many pixels, each part is where it was."""
-    *_, figures = drawn
     small = pixels_of(figures[kind], tmp_path)
     figures[kind].savefig(tmp_path / "large.png", dpi=3 * common.DPI)
     large = (255 * imread(tmp_path / "large.png")[1::3, 1::3, :3]).round().astype(int)
@@ -242,8 +248,7 @@ def test_a_picture_is_right_at_any_size(drawn, tmp_path, kind):
 
 
 @pytest.mark.parametrize(("form", "beginning"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_other_forms(drawn, tmp_path, form, beginning):
-    *_, figures = drawn
+def test_other_forms(figures, tmp_path, form, beginning):
     for kind, figure in figures.items():
         common.save_figure(figure, tmp_path / f"{kind}.{form}")
         assert (tmp_path / f"{kind}.{form}").read_bytes().startswith(beginning)
@@ -267,9 +272,9 @@ def test_a_k_that_does_not_change_is_not_drawn(small):
 
 
 @pytest.mark.parametrize("lacking", ["two digits", "all labels"])
-def test_pictures_without_some_labels(trained, small, tmp_path, lacking):
+def test_pictures_without_some_labels(tiny, small, tmp_path, lacking):
     """The grids have the first image of each digit that there is, or the first ten; the rest is drawn."""
-    model = trained
+    model = tiny["sparse_kl"]
     chosen = small.test_labels % 5 != 1
     images, labels = small.test_images[chosen], small.test_labels[chosen]
     if lacking == "all labels":

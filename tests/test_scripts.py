@@ -4,33 +4,36 @@ import json
 import sys
 
 import pytest
+import torch
 from conftest import METHODS, ROOT, command_of, contents, ended, environment, is_quiet, run, start
 
 import common
 
 KINDS = ("codes", "features", "loss", "parts", "test", "train", "units")
 LIST = "outputs/explore/models.js"  # of the models that are there when a run ends
-TINY = ["--hidden", 32, "--epochs", 1, "--dataset", "few"]
+TINY = {"hidden": 32, "epochs": 1, "dataset": "few"}
+CONFIGS = {"sparse_l1": TINY, "sparse_kl": TINY, "sparse_ksparse": TINY | {"k": 5}}
 
 
-def test_train_then_look(project):
-    """In a copy of the project, with nothing but its defaults for places; the three at once."""
-    options = {script: ["--k", 5, *TINY] if script == "sparse_ksparse" else TINY for script in METHODS}
+def test_train_then_look(project, small, call, monkeypatch):
+    """In a copy of the project, with nothing but its defaults for places; the three at once. From Python the same
+    weights are trained, bit for bit, also when the caller has drawn random numbers and computed before."""
+    options = {script: [f"--{key}={value}" for key, value in config.items()] for script, config in CONFIGS.items()}
     given = contents(project)
-
-    def run_all(scripts):
-        running = {script: start(command_of(project / f"{script}.py", options[script])) for script in scripts}
-        return {script: ended(process) for script, process in running.items()}
-
-    first = run_all(METHODS)
+    l1, ksparse = (
+        start(command_of(project / f"{script}.py", options[script])) for script in ("sparse_l1", "sparse_ksparse")
+    )
+    monkeypatch.setattr(common, "ROOT", project)
+    kl = call("sparse_kl", *options["sparse_kl"])
+    first = {"sparse_l1": ended(l1), "sparse_kl": kl, "sparse_ksparse": ended(ksparse)}
     files = contents(project)
     assert {path: files[path] for path in given} == given  # what is shipped stays as it is
-    names, expected = [], {f"outputs/explore/{file}" for file in ("index.html", "images_few.js", "models.js")}
+    names, expected = {}, {f"outputs/explore/{file}" for file in ("index.html", "images_few.js", "models.js")}
     for script, result in first.items():
         assert result.status == 0, result.err
         assert "There are no weights at" in result.out and "epoch 1/1" in result.out
         name = f"{script}{'_k5' * (script == 'sparse_ksparse')}_hidden32_epochs1_datasetfew"
-        names.append(name)
+        names[script] = name
         pictures = {f"outputs/{name}_{kind}.png" for kind in KINDS}
         assert all(files[picture].startswith(b"\x89PNG") for picture in pictures)
         expected |= {f"checkpoints/{name}.pt", f"outputs/explore/models/{name}.js", *pictures}
@@ -38,11 +41,17 @@ def test_train_then_look(project):
             assert words in result.out.replace(str(project) + "/", "")
     assert {path for path in files if path not in given and "__pycache__" not in path} == expected
 
-    for script, result in run_all(["sparse_kl", "sparse_ksparse"]).items():
+    for script, name in names.items():
+        result = call(script, *options[script])
         assert result.status == 0 and is_quiet(result.err) and "epoch 1/1" not in result.out
         assert first[script].out.endswith(result.out)
+        torch.rand(5)
+        model, other = METHODS[script].cls(**CONFIGS[script]), common.load_pretrained(name)
+        common.train(model, small._replace(name="few"))
+        assert (model.config, model.history) == (other.config, other.history)
+        assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
     after = contents(project)
-    assert after.pop(LIST) == f"explore({json.dumps(sorted(names))});\n".encode()
+    assert after.pop(LIST) == f"explore({json.dumps(sorted(names.values()))});\n".encode()
     assert after == {path: content for path, content in files.items() if path != LIST}
 
 
@@ -58,12 +67,13 @@ def test_ksparse_really_trains_sparsely(data):
 
 
 def test_as_users_start_it(room):
-    """In a new interpreter, from another folder, without a display."""
-    no_display = environment(DISPLAY=None, WAYLAND_DISPLAY=None)
+    """In a new interpreter, from another folder, without a display, and with the backend that a notebook exports to
+    the commands that it starts, which need not be installed."""
+    variables = environment(DISPLAY=None, WAYLAND_DISPLAY=None, MPLBACKEND="module://matplotlib_inline.backend_inline")
     options = ["--show", "--checkpoint", "kl.pt", "--output-dir", "here"]
-    result = run("sparse_kl.py", *options, cwd=room, env=no_display)
+    result = run("sparse_kl.py", *options, cwd=room, env=variables)
     assert result.status == 0 and is_quiet(result.err), result.err
-    assert "\n  here/kl_features.png\n" in result.out and "there is no display" in result.out
+    assert "\n  here/kl_features.png\n" in result.out and "\n--show cannot open windows (" in result.out
     made = {path.name for path in (room / "here").iterdir()}
     assert made == {"explore", *(f"kl_{kind}.png" for kind in KINDS)}
 

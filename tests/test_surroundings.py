@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from conftest import METHODS, ROOT, contents, environment, is_quiet, run
+from conftest import METHODS, ROOT, contents, environment, run
 
 import common
 
@@ -90,15 +90,11 @@ def test_the_users_matplotlib_does_not_show(pictures):
             assert matplotlib.rcParams[key] == value or key == "font.family"
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
-def test_a_backend_that_is_not_installed(room, backend):
-    """A notebook exports its own to the commands that it starts. (With all warnings on: numpy warns when it finds
-    denormal numbers switched off, and a user sees none of it.)"""
-    python_warnings = "always" if backend == "nonsense" else None
-    variables = environment(MPLBACKEND=backend, DISPLAY=None, PYTHONWARNINGS=python_warnings)
+def test_a_backend_that_there_is_not(room):
+    """With all warnings on: numpy warns when it finds denormal numbers switched off, and a user sees none of it."""
+    variables = environment(MPLBACKEND="nonsense", DISPLAY=None, PYTHONWARNINGS="always")
     result = run("sparse_l1.py", "--checkpoint", "l1.pt", "--output-dir", "out", "--show", cwd=room, env=variables)
     assert result.status == 0 and "subnormal" not in result.err and "Traceback" not in result.err, result
-    assert python_warnings or is_quiet(result.err), result
     assert len(list((room / "out").glob("*.png"))) == 7
     assert result.out.splitlines()[-1].startswith("--show cannot open windows (")
 
@@ -124,22 +120,11 @@ def test_the_backend_of_a_notebook_stays():
 
 # Names
 
-GOOD_NAMES = [
-    "cost_$5_and_$6",
-    "a b",
-    "100%",
-    "run#3",
-    "2026-11-25T10:00",
-    "naïve ρ",
-    "<x>",
-    "a'b\"c",
-    "x" * 120,
-    "a_{b}^c",
-]
+GOOD_NAMES = ["a'b\"c cost_$5_and_$6 a_{b}^c <x> &amp; 100% run#3 2026-11-25T10:00 naïve ρ", "x" * 120]
 BAD_NAMES = ["", ".hidden", "two\nlines", "a\tb", "back\\slash", "\x1b[2J", "x" * 121, "ü" * 61, "bad\udcff"]
 
 
-@pytest.mark.parametrize("name", GOOD_NAMES, ids=str.split)
+@pytest.mark.parametrize("name", GOOD_NAMES, ids=len)
 def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
     common.require_good_name(name)
     model = copy.deepcopy(tiny["sparse_kl"])
@@ -179,7 +164,7 @@ def test_a_comparison_of_many_values_has_a_short_name(method):
 @pytest.mark.parametrize(
     ("method_name", "name"),
     [
-        *((method_name, "sparse_ksparse_k5") for method_name in METHODS),
+        ("sparse_l1", "sparse_l1"),
         ("sparse_kl", "a rather long name of somebody's, with words in it " * 2),
         ("sparse_ksparse", "M" * 120),
     ],
