@@ -1496,12 +1496,10 @@ def wrap_title(title, width, size):
     def width_of(line):
         return figure.text(0, 0, line, size=size, parse_math=False).get_window_extent().width
 
-    lines, longest = [title], width_of(title)
-    most = min(len(title), round(1.1 * len(title) * width / max(1, longest)))  # letters of a line; a few too many
-    while most > 1 and longest > width:
-        lines = textwrap.wrap(title, most, break_on_hyphens=False)
-        longest = max(map(width_of, lines))
-        most -= 1
+    lines, letters = [title], len(title)
+    while letters > 1 and (longest := max(map(width_of, lines))) > width:
+        letters = max(1, min(letters - 1, int(letters * width / longest)))
+        lines = textwrap.wrap(title, letters, break_on_hyphens=False)
     return lines
 
 

@@ -6,7 +6,8 @@ import sys
 import probe
 import pytest
 import sparsity
-from conftest import METHODS, ROOT
+import torch
+from conftest import METHODS, ROOT, THREADS
 from methods import SHIPPED
 
 import common
@@ -35,6 +36,14 @@ def agrees(printed, measured):
     """Equal to the last digit that is printed, give or take one: machines round differently."""
     decimals = len(printed.split(".")[1]) if "." in printed else 0
     return abs(float(printed) - measured) <= 1.01 * 10**-decimals
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_threads():
+    """These models are not small."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -127,7 +136,6 @@ def test_floor(data):
     assert f"{common.pixel_entropy(data.test_images):.5f}" in README
 
 
-@pytest.mark.usefixtures("all_threads")
 def test_probe_of_the_best_model(data):
     """The one figure of the probe that is quick enough to fit again here: k = 25, with the choices that were made."""
     cells = row(STUDIES, "## Is the code useful?", ROWS["sparse_ksparse_k25"])
