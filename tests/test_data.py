@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, contents, environment, run
+from conftest import ROOT, contents
 
 import common
 
@@ -203,14 +203,6 @@ def test_a_torchvision_that_does_not_fit_is_told_in_a_line(archives, monkeypatch
     words = rf"gz cannot be checked, as torchvision cannot be imported {reason}: install the torchvision that fits to "
     with pytest.raises(common.UserError, match=words):
         common.load_data("KMNIST", data_dir)
-
-
-def test_mnist_is_read_without_torchvision(tmp_path):
-    """To import it takes as long as torch."""
-    code = "import sys, common; common.load_data(train_count=1); sys.exit('torchvision' in sys.modules)"
-    (tmp_path / "look.py").write_text(code)
-    result = run(tmp_path / "look.py", env=environment(PYTHONPATH=str(ROOT)))
-    assert result.status == 0, result
 
 
 # Data of one's own

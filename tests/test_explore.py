@@ -251,6 +251,11 @@ def choose_model(page, name):
     wait(page, "name => explorer.model?.name === name", arg=name)
 
 
+def wait_for_models(page):
+    """Until every model has redrawn the present drawing."""
+    wait(page, "[...models.children].every(tile => /error/.test(tile.innerText) && tile.ariaBusy === 'false')")
+
+
 def pressed_models(page):
     return page.locator("#models [aria-pressed=true]").evaluate_all("tiles => tiles.map(tile => tile.dataset.name)")
 
@@ -369,8 +374,7 @@ def test_kept_and_turned_units_agree_with_python(visit, digits, name):
     turn(page, 0, -1)
     off, turned = chosen[1].item(), chosen[0].item()
     idle = (code <= model.active_above).nonzero()[3].item()
-    wait(page, "location.hash.includes(':-1')")
-    page.evaluate("unit => { location.hash = location.hash.replace(/\\/\\d+/, `/${unit}`); }", idle)
+    go(page, f"{name}/{idle}?digit=2&kept=8&turned={off}:0,{turned}:-1")
     wait(page, "unit => explorer.state.unit === unit", arg=idle)
     assert page.evaluate("[...explorer.state.turned.keys()].sort()") == sorted([off, turned], key=str)
     assert "Not active here" in page.inner_text("#unit-note")
@@ -427,8 +431,7 @@ def test_every_model_on_one_drawing(visit):
     page = visit("sparse_l1")
     draw(page, (0.3, 0.2), (0.7, 0.2), (0.4, 0.85))
     image = torch.tensor(look(page)["input"])[None]
-    wait(page, "[...document.querySelectorAll('#models button')].every(tile => /error/.test(tile.innerText))")
-    page.wait_for_timeout(300)
+    wait_for_models(page)
     told = dict(
         page.locator("#models button").evaluate_all("all => all.map(tile => [tile.dataset.name, tile.innerText])")
     )
@@ -820,10 +823,10 @@ def test_all_units_and_their_orders(visit):
     )
     digits = torch.tensor(values_of(page, "explorer.model.digits")).view(10, -1)
     keys = {
+        "likeness": -(model.dictionary @ model.dictionary[14]) / norms / norms[14],  # first: it is to the chosen unit
         "frequency": -frequency,
         "digit": digits.argmax(dim=0) * 1000.0 - digits.amax(dim=0),
         "size": -(largest.view(-1, 12)[:, 0] - rest) * norms,
-        "likeness": -(model.dictionary @ model.dictionary[14]) / norms / norms[14],
     }
     assert page.inner_text("#all-title") == "All 512 units"
     for order, key in keys.items():
@@ -842,9 +845,6 @@ def test_all_units_and_their_orders(visit):
         assert torch.allclose(key[found], key.sort().values[places], atol=1e-3), order
         if order == "likeness":
             assert found[0] == 14 and "likeness to unit 14" in page.inner_text("#order")
-        wait(page, "location.hash.includes(`/${explorer.state.unit}?`)")
-        page.evaluate("location.replace('#sparse_kl/14')")
-        wait(page, "explorer.state.unit === 14")
 
     page.select_option("#order", "frequency")  # up and down, and a click
     page.evaluate(SETTLED)
@@ -960,7 +960,7 @@ PLACES = """() => Object.fromEntries(["pad", "image", "result", "ribbon", "keep"
 def test_all_is_on_one_screen(visit, size):
     width, height = size
     page = visit(viewport=size)
-    wait(page, "[...document.querySelectorAll('#models button')].every(tile => /error/.test(tile.innerText))")
+    wait_for_models(page)
     places = page.evaluate(PLACES)
     for part in ("pad", "image", "result", "ribbon", "keep"):
         assert places[part]["top"] > 0 and places[part]["bottom"] <= height, part
@@ -1282,8 +1282,8 @@ def test_a_page_starts_with_what_lies_beside_it(visit, test_set, tmp_path):
         go(page, quote(name))
         wait(page, "name => explorer.model?.name === name", arg=name)
         assert pressed_models(page) == [name] and look(page)["active"] > 0
-        wait(page, "location.hash.includes('?digit=2')")
-        assert page.evaluate("location.hash").startswith("#" + quote(name, safe="!'()*~"))
+    wait(page, "location.hash.includes('?digit=2')")
+    assert page.evaluate("location.hash").startswith("#" + quote(name, safe="!'()*~"))
 
 
 def test_a_slow_server(visit):

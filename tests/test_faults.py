@@ -101,17 +101,19 @@ STREAMS = {  # lines of bash, and how the one line begins that is left to say
 
 @pytest.mark.skipif(not os.path.exists("/dev/full") or not shutil.which("bash"), reason="no /dev/full, or no bash")
 def test_output_that_nobody_reads_is_no_failure(few_archives, tmp_path):
-    """Nor does a log that has filled its disk cost anybody the weights."""
+    """Nor does a log that has filled its disk cost anybody the weights. And all of them train the same model into the
+    same place at once, and draw the same pictures."""
+    places = ["--checkpoint", tmp_path / "new.pt", "--output-dir", tmp_path / "pictures"]
     running = {}
     for kind, (line, _) in STREAMS.items():
-        places = ["--checkpoint", tmp_path / kind / "new.pt", "--output-dir", tmp_path / kind]
         running[kind] = shell(f"set -o pipefail; {line}", *few_archives, *places)
     for kind, (_, said) in STREAMS.items():
         result = ended(running[kind])
         assert result.status == 0 and is_quiet(result.err), (kind, result)
         lines = [line for line in result.err.split("\n") if any(word in line for word in ("output", "space", "pipe"))]
         assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines), (kind, result)
-        assert (tmp_path / kind / "new.pt").is_file() and len(list((tmp_path / kind).glob("*.png"))) == 7, kind
+    assert not temporary(tmp_path) and len(list((tmp_path / "pictures").glob("*.png"))) == 7
+    assert common.load_pretrained(tmp_path / "new.pt").name == "new"
 
 
 @pytest.fixture
@@ -166,16 +168,6 @@ def test_kill_during_the_save(room, places, call):
     assert (room / "l1.pt").read_bytes() == before
     assert len([path for path in temporary(room) if path.is_dir()]) == 1  # what the kill left is not taken for weights
     assert call("sparse_l1", *places).status == 0
-
-
-def test_two_at_once(room, few_archives):
-    """They train the same model into the same place, and draw the same pictures."""
-    arguments = [*few_archives, "--checkpoint", room / "new.pt", "--output-dir", room / "pictures"]
-    both = [start(command_of("sparse_l1.py", arguments)) for _ in range(2)]
-    for running in both:
-        assert ended(running).status == 0
-    assert not temporary(room) and len(list((room / "pictures").glob("*.png"))) == 7
-    assert common.load_pretrained(room / "new.pt").name == "new"
 
 
 # Data

@@ -233,7 +233,10 @@ def test_ink_can_be_told_in_grey():
 def figures(small):
     """The figures of one model: of all methods they are drawn by the same functions."""
     model = METHODS["sparse_l1"].train(small, hidden=256)
-    return common.draw_pictures(model, common.evaluate(model, small.test_images, small.test_labels), small)
+    report = common.evaluate(model, small.test_images, small.test_labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common, "ROWS", 6)
+        return common.draw_pictures(model, report, small)
 
 
 @pytest.mark.parametrize("kind", ["features", "units", "parts", "test", "codes"])
