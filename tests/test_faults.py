@@ -116,6 +116,15 @@ def test_output_that_nobody_reads_is_no_failure(few_archives, tmp_path):
     assert common.load_pretrained(tmp_path / "new.pt").name == "new"
 
 
+def test_a_process_without_streams(monkeypatch):
+    """As pythonw starts one, or `>&-`."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    common.mend_streams()
+    common.print_line("nobody reads this")
+    assert sys.stdout.write("nor this") and sys.stderr.write("nor this")
+
+
 @pytest.fixture
 def after_an_epoch(monkeypatch):
     """after_an_epoch(function): have it called when a training has said how its first epoch was."""

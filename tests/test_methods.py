@@ -52,6 +52,9 @@ def test_cross_entropy_passes_gradcheck():
 def test_l1_by_hand():
     code = torch.tensor([[1.0, 0.0, 2.0], [0.5, 0.5, 0.0]])
     assert l1_penalty(code, 0.1).item() == pytest.approx(0.1 * (3.0 + 1.0) / 2)
+    for name in ("sparse_l1", "sparse_ksparse"):
+        model = METHODS[name].build(l1_weight=0.1)
+        assert model.penalty(None, code).item() == pytest.approx(0.1 * (3.0 + 1.0) / 2)
 
 
 def test_kl_by_hand():
