@@ -32,8 +32,10 @@ import io
 import json
 import math
 import os
+import signal
 import tempfile
 import textwrap
+import threading
 import warnings
 import zipfile
 import zlib
@@ -122,7 +124,11 @@ def write_file(path, content, option):
             with open(unnamed, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                try:
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # network drives may have none
+                        raise
             os.replace(unnamed, path)
     except OSError as error:
         raise UserError(cannot_write(path, error, option)) from error
@@ -150,12 +156,13 @@ def cannot_write(path, error, option):
 # 2. Data -----------------------------------------------------------------------------------------------
 TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
 DOWNLOADED = ("MNIST", "FashionMNIST", "KMNIST")  # torchvision's names; any other is a data set of the user's own
-# MNIST's md5 sums as torchvision has them: to import it takes as long as torch, and to look at a model needs no more.
+# MNIST's md5 sums, packed as torchvision has them (to import it takes as long as torch, and to look at a model needs no
+# more), and unpacked.
 MNIST_CHECKSUMS = {
-    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-    TEST_IMAGES: "9fb629c4189551a2d022fa330f9573f3",
-    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    "train-images-idx3-ubyte.gz": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
+    "train-labels-idx1-ubyte.gz": ("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
+    TEST_IMAGES: ("9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
+    "t10k-labels-idx1-ubyte.gz": ("ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
 }
 
 
@@ -226,15 +233,20 @@ def word_for_label(dataset):
 
 
 def find_archive(path, dataset):
-    """Where the archive that belongs to `path` lies. One of the three data sets is downloaded if it is missing, and
-    checked; one of the user's own may be unpacked, and is None if it is missing and holds labels."""
+    """Where the archive that belongs to `path` lies, or what it holds: it may be unpacked, as torchvision and browsers
+    leave it, and be called train-images.idx3-ubyte. One of the three data sets is checked, and downloaded if it is
+    missing; one of the user's own is None if it is missing and holds labels."""
+    unpacked = [path.with_name(name) for name in (path.stem, path.stem.replace("-idx", ".idx"))]
     if dataset in DOWNLOADED:
         if not os.path.lexists(path):
+            for found in filter(os.path.isfile, unpacked):
+                if checksum_of(found) in checksums(path, dataset):
+                    return found
             print_line(f"Downloading {dataset}: {path.name} is missing in {short_path(path.parent)}")
             write_file(path, download(path, dataset), "--data-dir")
         require_genuine(path, dataset)
         return path
-    for found in (path, path.with_suffix("")):
+    for found in (path, *unpacked):
         if os.path.lexists(found):
             return found
     fault = f"{dataset} is none of {', '.join(DOWNLOADED)}, which are downloaded, and {path.name} is missing in"
@@ -242,36 +254,40 @@ def find_archive(path, dataset):
     return None
 
 
+def checksum_of(path):
+    """The md5 sum of a file."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
 def require_genuine(path, dataset):
-    """Raise UserError unless an archive is the one that torchvision downloads: weights of other images would be taken
-    for weights of this data set."""
-    checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    """Raise UserError unless an archive holds what the one does that torchvision downloads: weights of other images
+    would be taken for weights of this data set."""
     advice = advice_on(path, "move it away to have it downloaded")
     own = short_path(path.parents[2] / "YOURNAME" / "raw")
     require(
-        checksum == checksum_of(path, dataset),
+        checksum_of(path) in checksums(path, dataset),
         f"{short_path(path)} is not {dataset}'s (it is damaged, or data of your own): {advice}; or if it is your own, "
         f"move it to {own} and name it with --dataset YOURNAME",
     )
 
 
-def checksum_of(path, dataset):
-    """The md5 sum of the archive of one of the three data sets that is to lie at `path`; UserError when it is not to be
-    had."""
+def checksums(path, dataset):
+    """The md5 sums that the archive of one of the three data sets may have that is to lie at `path`: the packed one,
+    and for MNIST the unpacked one. UserError when they are not to be had."""
     if dataset == "MNIST":
         return MNIST_CHECKSUMS[path.name]
     try:
         from torchvision import datasets  # only here and below: importing it takes as long as torch
 
-        return dict(getattr(datasets, dataset).resources)[path.name]
+        return [dict(getattr(datasets, dataset).resources)[path.name]]
     except Exception as error:  # a torchvision that does not fit to torch raises many kinds
         fault = f"{short_path(path)} cannot be checked, as torchvision cannot be imported ({first_line(error)})"
         raise UserError(f"{fault}: install the torchvision that fits to torch {torch.__version__}") from error
 
 
 def advice_on(path, otherwise):
-    """What to do when an archive is missing or another one: git has those of MNIST that came with the clone."""
-    if ROOT / "data" / "MNIST" in real_path(path).parents:
+    """What to do when an archive is missing or another one: in a clone git has those of MNIST."""
+    if ROOT / "data" / "MNIST" in real_path(path).parents and (ROOT / ".git").exists():
         return "restore it with `git checkout data`"
     return otherwise
 
@@ -391,54 +407,102 @@ def first_images(images, labels):
     return to_float(images[:10] if labels is None else images[first_of_each(labels)])
 
 
-def read_digit(path):
+def read_digit(image):
     """A photograph or a drawing of one digit as MNIST would have it: the digit in 20 x 20 pixels, its centre of mass in
-    the middle of 28 x 28, bright on dark. It may be in grey or colours, on a transparent ground, dark on bright, of any
-    size; specks, and what stays at the edge, are left out. What has 28 x 28 pixels and is bright on dark stays so.
+    the middle of 28 x 28, bright on dark. It may be of any size, in any colours, on a transparent ground, and unevenly
+    lit; specks, and what stays at the edge, are left out. What has 28 x 28 pixels and is bright on black stays so.
+
+    Args:
+        image: the path of a file, an open file, a PIL.Image, or an array [height, width] or [height, width, 3] of
+            bytes.
 
     Returns:
         [784] float32 in [0, 1].
 
     Raises:
-        UserError: the file cannot be read as an image, or nothing is drawn in it.
+        UserError: it cannot be read as an image, nothing is drawn in it, or its light is too uneven to tell what is.
     """
-    from PIL import Image  # only here: a view does not need it
+    name = short_path(image) if isinstance(image, str | os.PathLike) else "the image"
+    colours = read_colours(image, name)
+    edge = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
+    ground = np.median(edge, axis=0)
+    if colours.shape[:2] == (28, 28) and not ground.any() and colours.max() > 0.5:
+        return torch.from_numpy(colours.max(axis=2).ravel())
+    height, width, _ = colours.shape
+    scale = min(1, 64 / max(height, width))
+    small = resize(colours, max(1, round(scale * width)), max(1, round(scale * height)))
+    if (np.abs(small - ground).max(axis=2) < 1 / 8).mean() < 1 / 4:  # the edge is a frame
+        ground = np.median(small, axis=(0, 1))
+    is_exact = (colours == ground).all(axis=2).mean() > 1 / 4  # no camera has made it
+    if is_exact or (np.abs(edge - ground).max(axis=1) > 0.08).mean() < 0.02:
+        papers = [np.broadcast_to(ground, small.shape)]
+    else:  # shadows: the paper is what is most common around each place, and two sizes of what is around have to agree
+        papers = [local_median(small, part) for part in (0.3, 0.2)]
+    digits = [digit_on(paper, ground, small, colours) for paper in papers]
+    require(all(digit is not None for digit in digits), f"nothing is drawn in {name}, or too faintly")
+    advice = "take it in even light, without a shadow on it"
+    is_clear = np.corrcoef(digits[0], digits[-1])[0, 1] > 0.8
+    require(is_clear, f"the light in {name} is too uneven to tell the digit from shadows: {advice}")
+    return torch.from_numpy(digits[0])
 
-    brightness = read_brightness(full_path(path))
-    background = np.median(np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]]))
-    if (np.abs(brightness - background) < 1 / 8).mean() < 1 / 4:  # the edge is a frame: take what is most common
-        counts, edges = np.histogram(brightness, bins=16, range=(0, 1))
-        most_common = edges[counts.argmax()] + 1 / 32
-        background = np.median(brightness[np.abs(brightness - most_common) < 1 / 8])
-    if brightness.shape == (28, 28) and background == 0 and brightness.max() > 0.5:
-        return torch.from_numpy(brightness.ravel())
-    contrast = np.abs(brightness - background).astype(np.float32)
-    overview = Image.fromarray(contrast)
+
+def local_median(colours, part):
+    """The median colour around each pixel of an image [height, width, 3], in windows that are this part as long as the
+    image. It follows the edge of a shadow, and does not see strokes narrower than half a window."""
+    half = round(part * max(colours.shape) / 2)
+    rows, columns = (min(half, size - 1) for size in colours.shape[:2])
+    padded = np.pad(colours, ((rows, rows), (columns, columns), (0, 0)), "reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * rows + 1, 2 * columns + 1), (0, 1))
+    return np.median(windows, axis=(3, 4))
+
+
+def digit_on(paper, ground, small, colours):
+    """The digit [784] in [0, 1] in an image with these colours [height, width, 3], and the same in `small`, when the
+    colours of its paper would be `ground`, [3], in even light and are those of `paper`, which is as small; None when
+    there is none."""
+    from PIL import Image
+
+    def ink_on(colours, paper, sign):
+        """How far colours are from the paper, the light divided out: the strongest of the three."""
+        even = colours * ((ground + 0.03) / (paper + 0.03))
+        return (sign * (even - ground)).max(axis=2).clip(min=0).astype(np.float32)
+
+    sign = max((-1, 1), key=lambda sign: np.square(ink_on(small, paper, sign)).sum())  # dark on bright, or the reverse
+    height, width, _ = colours.shape
+    ink = ink_on(colours, resize(paper, width, height), sign)
+    overview = Image.fromarray(ink)
     overview.thumbnail((128, 128), Image.Resampling.BOX)
     overview = np.asarray(overview)
-    require(overview.max() > 0.1, f"nothing is drawn in {short_path(path)}, or too faintly")
+    if overview.max() <= 0.1:
+        return None
     parts = main_parts(overview > 0.2 * overview.max())  # below are paper, and the noise of a camera
-    ink = contrast * np.asarray(
-        Image.fromarray(parts.astype(np.uint8)).resize(contrast.shape[::-1], Image.Resampling.NEAREST)
-    )
-    ink[ink < 0.2 * ink.max()] = 0
-    ink /= ink.max()
-    rows, columns = np.nonzero(ink.max(axis=1) > 0.5)[0], np.nonzero(ink.max(axis=0) > 0.5)[0]
-    box = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    scale = 20 / max(box.size)
-    width, height = (max(1, round(scale * side)) for side in box.size)
-    digit = np.asarray(box.resize((width, height), Image.Resampling.BILINEAR))
-    digit = digit / digit.max()  # a thin stroke has become grey
-
-    def place(ink_along, size):
-        """Where the digit begins, so that its centre of mass is at 14, MNIST's middle, and all of it inside."""
-        centre = (ink_along * np.arange(size)).sum() / ink_along.sum()
-        return min(max(1, round(14 - centre)), 27 - size)
-
-    left, top = place(digit.sum(axis=0), width), place(digit.sum(axis=1), height)
+    darkest = overview[parts].max()
+    mask = Image.fromarray(parts.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+    ink = (ink * np.asarray(mask)).clip(max=darkest)
+    ink[ink < 0.2 * darkest] = 0
+    rows, columns = (np.nonzero(ink.max(axis=axis) > 0.5 * darkest)[0] for axis in (1, 0))
+    box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, None]
+    scale = 20 / max(box.shape)
+    digit = resize(box, *(max(1, round(scale * side)) for side in (box.shape[1], box.shape[0])))[:, :, 0]
     image = np.zeros((28, 28), np.float32)
-    image[top : top + height, left : left + width] = digit
-    return torch.from_numpy(image.ravel())
+    top, left = (first_of_centred(digit.sum(axis=axis)) for axis in (1, 0))
+    image[top : top + digit.shape[0], left : left + digit.shape[1]] = digit / digit.max()  # thin strokes have faded
+    return image.ravel()
+
+
+def first_of_centred(ink):
+    """Where a digit with this ink [up to 20] along one side begins, so that its centre of mass is at 14, MNIST's
+    middle, and all of it inside."""
+    centre = (ink * np.arange(len(ink))).sum() / ink.sum()
+    return min(max(1, round(14 - centre)), 27 - len(ink))
+
+
+def resize(colours, width, height):
+    """An image [height, width, channels] float32 in another size."""
+    from PIL import Image
+
+    channels = (Image.fromarray(np.ascontiguousarray(channel, np.float32)) for channel in np.moveaxis(colours, 2, 0))
+    return np.dstack([channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels])
 
 
 def main_parts(drawn):
@@ -467,31 +531,39 @@ def main_parts(drawn):
     return np.any([part for part in parts if part.sum() >= largest / 20], axis=0)
 
 
-def read_brightness(path):
-    """The brightness [height, width] float32 in [0, 1] of an image file. What is transparent becomes white under dark
-    colours, and black under bright ones."""
-    from PIL import Image, ImageOps
+def read_colours(image, name):
+    """The colours [height, width, 3] float32 in [0, 1] of an image, as `read_digit` takes it. What is transparent
+    becomes white under dark colours, and black under bright ones. UserError, with its name, when it cannot be read."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    is_readable = os.path.isfile(path) or not os.path.exists(path)  # reading a pipe would wait for ever
-    require(is_readable, f"{short_path(path)} is not a file: name an image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            file = Image.open(io.BytesIO(path.read_bytes()))
-            picture = ImageOps.exif_transpose(file)
+            if isinstance(image, str | os.PathLike):
+                path = full_path(image)
+                require(os.path.exists(path), "there is no such file")
+                require(os.path.isfile(path), "it is not a file")  # reading a pipe would wait for ever
+                image = io.BytesIO(path.read_bytes())
+            if hasattr(image, "read"):
+                image = Image.open(image)
+            elif not isinstance(image, Image.Image):
+                image = Image.fromarray(np.asarray(image))
+            picture = ImageOps.exif_transpose(image)
             if picture.mode[0] in "IF":  # 16 bits and more, which convert would cut off
                 values = np.asarray(picture, np.float32)
                 require(np.isfinite(values).all(), "it has NaN or infinity in it")
                 low, high = min(0, values.min()), max(1e-12, values.max())
-                return ((values - low) / (high - low)).astype(np.float32)
-            colours = picture.convert("RGBA")
+                return np.dstack([(values - low) / (high - low)] * 3).astype(np.float32)
+            colours = np.asarray(picture.convert("RGBA"), np.float32) / 255
+    except UnidentifiedImageError:
+        advice = "HEIC, which phones make, is not: save it as JPEG or PNG"
+        raise UserError(f"{name} is in no format that can be read here ({advice})") from None
     except Exception as error:  # Pillow raises many kinds on files that are damaged, huge or none
-        raise UserError(f"{short_path(path)} cannot be read as an image ({first_line(error)})") from error
-    opacity = np.asarray(colours.getchannel("A"), np.float32) / 255
-    grey = np.asarray(colours.convert("RGB").convert("L"), np.float32) / 255
-    visible = (grey * opacity).sum() / max(1e-12, opacity.sum())
-    ground = 1.0 if visible < 0.5 else 0.0
-    return grey * opacity + ground * (1 - opacity)
+        raise UserError(f"{name} cannot be read as an image ({first_line(error)})") from error
+    colours, opacity = colours[:, :, :3], colours[:, :, 3:]
+    visible = (colours.mean(axis=2, keepdims=True) * opacity).sum() / max(1e-12, opacity.sum())
+    ground = 1 if visible < 0.5 else 0
+    return colours * opacity + ground * (1 - opacity)
 
 
 # 3. Model ----------------------------------------------------------------------------------------------
@@ -794,6 +866,9 @@ class History(NamedTuple):
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch, in the training's precision
 
 
+BAR = "{desc}{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"  # fits into 80 columns
+
+
 def train(model, data):
     """Train a new model in place, from the start of its method to the end of its schedules. There is no training on:
     the schedules end with it. The same model and data on the same machine give bit-identical weights.
@@ -854,10 +929,12 @@ def train_from_start(model, data):
     model.eval()
     untrained_loss = mean_loss(model, data.test_images, model.precision)
     history = History([], [], [])
-    # disable=None: in a terminal only
-    with tqdm(total=model.epochs, desc=model.name, unit="epoch", disable=None) as bar:
+    print_line(f"{model.name}: training, {model.epochs} epochs of {steps} steps")
+    is_off = bool(os.environ.get("TQDM_DISABLE")) or None  # None: in a terminal it is on
+    with tqdm(total=model.epochs * steps, bar_format=BAR, disable=is_off) as bar:
         for epoch in range(model.epochs):
-            minibatches = batches(data.train_images, model.batch_size, order)
+            bar.set_description_str(f"epoch {epoch + 1}/{model.epochs}: ", refresh=False)
+            minibatches = counted(batches(data.train_images, model.batch_size, order), bar)
             model.train()
             loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, epoch * steps, model.epochs * steps)
             model.eval()
@@ -881,12 +958,19 @@ def require_not_diverged(history, untrained_loss, model):
     require(sound, f"training diverged {where}; {advice}")
 
 
+def counted(minibatches, bar):
+    """The same minibatches; tqdm's bar moves when one is done."""
+    for batch in minibatches:
+        yield batch
+        bar.update()
+
+
 def show_progress(bar, history, model):
-    """Move tqdm's bar by an epoch; where there is no terminal for it, print twenty lines during a training."""
+    """Say beside tqdm's bar how an epoch ended; where there is no terminal for it, print twenty lines during a
+    training."""
     epoch, epochs = len(history.train_loss), model.epochs
     losses = f"train loss {history.train_loss[-1]:.5f}, test loss {history.test_loss[-1]:.5f}"
-    bar.set_postfix_str(losses, refresh=False)
-    bar.update()
+    bar.set_postfix_str(losses.replace(" loss", ""), refresh=False)
     is_twentieth = epoch % math.ceil(epochs / 20) == 0
     if bar.disable and (is_twentieth or epoch == epochs):
         print_line(f"{model.name}: epoch {epoch}/{epochs}, {losses}")
@@ -1167,7 +1251,7 @@ def report_text(model, report, path=None):
         above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
     kept = " and ".join(f"{error:.5f} from {n}" for n, error in report.kept.items())
     lines = [
-        (model.name, f"{PIXELS} -> {hidden} -> {PIXELS}"),
+        ("model", f"{model.name}, {PIXELS} -> {hidden} -> {PIXELS}"),
         ("weights", "not saved yet" if path is None else short_path(path)),
         ("trained with", trained_with),
         ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
@@ -1215,7 +1299,8 @@ EARLIER = {  # what was no hyperparameter in an earlier format, and what it was 
 
 def save_checkpoint(model, path):
     """Write the weights of a trained model to `path`, with all that made it: hyperparameters, history and versions. The
-    file appears whole or not at all. UserError when it cannot be written, or could not be loaded again."""
+    file appears whole or not at all. UserError when they could not be loaded again, or the file cannot be written: then
+    they are in a folder for temporary files, which it names."""
     require_trained(model)
     content = {
         "format": FORMAT,
@@ -1235,7 +1320,16 @@ def save_checkpoint(model, path):
         model_from(read_untrusted(buffer.getbuffer()), type(model))
     except Exception as error:  # what it would be when it is loaded
         raise UserError(f"this model cannot be saved, since it could not be loaded ({first_line(error)})") from error
-    write_file(full_path(path), buffer.getbuffer(), "--checkpoint")
+    path = full_path(path)
+    try:
+        write_file(path, buffer.getbuffer(), "--checkpoint")
+    except UserError as error:
+        try:
+            kept = Path(tempfile.mkdtemp(), path.name)
+            kept.write_bytes(buffer.getbuffer())
+        except OSError:
+            raise error from None
+        raise UserError(f"{error}; the weights are not lost, they are in {kept}") from error
 
 
 def require_trained(model):
@@ -1354,10 +1448,11 @@ def read_untrusted(data):
 
 
 def load_pretrained(name):
-    """A trained model, of any script beside this file. A `name` that ends in .pt is the path of a file; any other is
-    that of a file in checkpoints/: "sparse_l1", "sparse_kl", "sparse_ksparse_k25", ... (`load_checkpoint` takes paths
-    of any name.)"""
-    return load_checkpoint(name if str(name).endswith(".pt") else checkpoint_path(name))
+    """A trained model, of any script beside this file. A plain `name` is that of a file in checkpoints/: "sparse_l1",
+    "sparse_kl", "sparse_ksparse_k25", ... One that ends in .pt or has a slash in it is the path of a file, and so is a
+    Path."""
+    is_path = not isinstance(name, str) or name.endswith(".pt") or Path(name).name != name
+    return load_checkpoint(name if is_path else checkpoint_path(name))
 
 
 def checkpoint_path(name):
@@ -1970,7 +2065,7 @@ def main(cls):
     gc.freeze()  # what was imported stays: to look through it for garbage takes a tenth of a view
     status = 1
     try:
-        with flush_denormals():
+        with flush_denormals(), heed_sigterm():
             run(cls)
         return
     except UserError as error:
@@ -2044,15 +2139,41 @@ def parse_arguments(cls, arguments=None):
         models = [cls(**given, **{key: value}) for value in values] or [cls(**given)]
     except UserError as error:
         parser.error(str(error))
+    weights = options.checkpoint
+    is_elsewhere = weights and real_path(weights.parent) != real_path(ROOT / "checkpoints")
+    # Beside the weights, since two files in two folders may have one name.
+    options.output_dir = options.output_dir or (weights.parent if is_elsewhere else ROOT) / "outputs"
     options.given = given.keys() | ({key} if values else set())
     return options, models
 
 
 class OptionParser(argparse.ArgumentParser):
-    """argparse's, except that an error is one line."""
+    """argparse's, except that an error is one line, and -1e-4 a number."""
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+    def parse_args(self, arguments=None):
+        arguments = sys.argv[1:] if arguments is None else arguments
+        # What begins with a space is never taken for an option.
+        return super().parse_args([f" {word}" if is_negative_number(word) else word for word in arguments])
+
+
+def is_negative_number(word):
+    """Whether a word is one, in any notation."""
+    try:
+        return word.startswith("-") and float(word) <= 0
+    except ValueError:
+        return False
+
+
+class Once(argparse.Action):
+    """Stores a value. A second one, which argparse would take in place of the first, is an error."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        if getattr(namespace, self.dest, self.default) is not self.default:
+            parser.error(f"{option_string} is given twice, and takes one value")
+        setattr(namespace, self.dest, value)
 
 
 def option_parser(cls):
@@ -2076,7 +2197,9 @@ def option_parser(cls):
             settings, about = {"action": "store_true"}, ""
         else:
             metavar = {int: "N", float: "X", str: "NAME"}[kind]
-            settings = {"type": kind, "nargs": "+" if declared.is_compared else None, "metavar": metavar}
+            settings = {"type": kind, "metavar": metavar, "action": Once}
+            if declared.is_compared:
+                settings |= {"action": "extend", "nargs": "+"}
             several = "; with several values it trains a model for each" if declared.is_compared else ""
             plain = "" if declared.plain is None else f", plain: {declared.plain}"
             about = f"; {declared.allowed}{several} (default: {declared.default}{plain})"
@@ -2085,9 +2208,10 @@ def option_parser(cls):
         model.add_argument(*names, **settings, default=argparse.SUPPRESS, help=help)
 
     places = parser.add_argument_group("where and how")
-    places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    places.add_argument("--device", action=Once, default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     places.add_argument(
         "--data-dir",
+        action=Once,
         type=path_option,
         default=ROOT / "data",
         metavar="DIR",
@@ -2095,22 +2219,28 @@ def option_parser(cls):
     )
     places.add_argument(
         "--checkpoint",
+        action=Once,
         type=path_option,
         metavar="FILE",
         help="weights elsewhere: look at them, or with --train write them",
     )
     places.add_argument(
         "--output-dir",
+        action=Once,
         type=path_option,
-        default=ROOT / "outputs",
         metavar="DIR",
-        help="for the pictures (default: outputs)",
+        help="for the pictures (default: outputs; those of weights elsewhere go to outputs beside them)",
     )
     places.add_argument(
-        "--format", choices=("png", "pdf", "svg"), default="png", help="of the pictures (default: %(default)s)"
+        "--format",
+        action=Once,
+        choices=("png", "pdf", "svg"),
+        default="png",
+        help="of the pictures (default: %(default)s)",
     )
     places.add_argument(
         "--image",
+        action="extend",
         type=path_option,
         nargs="+",
         default=[],
@@ -2230,6 +2360,20 @@ def mend_streams():
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
             stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+
+
+@contextlib.contextmanager
+def heed_sigterm():
+    """Let SIGTERM, with which a queue ends its jobs, do what Ctrl-C does, unless somebody has decided otherwise."""
+    is_free = threading.current_thread() is threading.main_thread()  # others may not
+    is_free = is_free and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if is_free:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if is_free:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import pickle
 import random
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,13 @@ def test_load_pretrained_takes_a_path_that_ends_in_pt_or_a_name(path, monkeypatc
     assert common.load_pretrained("sparse_l1_l1-weight0.001").name == "sparse_l1_l1-weight0.001"
     for name in (path, str(path), "l1.pt", "./l1.pt"):
         assert common.load_pretrained(name).name == "l1"
+    shutil.copy(path, path.parent / "mine")
+    shutil.copy(path, folder / "mine.pt")
+    assert common.load_pretrained("./mine").name == common.load_pretrained(Path("mine")).name == "mine"
+    (folder / "mine.pt").unlink()
+    for name in ("mine", "runs/mine"):
+        with pytest.raises(common.UserError, match="there are no weights at (checkpoints/mine.pt|runs/mine): "):
+            common.load_pretrained(name)
     for name, place in (("l1", "checkpoints/l1.pt"), ("sparse_l1_l1-weight0.001.pt", "sparse_l1_l1-weight0.001.pt")):
         with pytest.raises(common.UserError, match=f"there are no weights at {place}"):
             common.load_pretrained(name)

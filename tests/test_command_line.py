@@ -96,6 +96,8 @@ def names(line):
         ("sparse_kl --seed 0 --train --device cpu --show --output-dir x --data-dir y", "sparse_kl"),
         ("sparse_l1 --precision float32", "sparse_l1_precisionfloat32"),
         ("sparse_kl --rho 0.03 0.2", "sparse_kl_rho0.03 sparse_kl_rho0.2"),
+        ("sparse_kl --rho 0.03 --epochs 20 --rho 0.2", "sparse_kl_rho0.03 sparse_kl_rho0.2"),
+        ("sparse_l1 --lambda 1e-3 --l1-weight 2e-3", "sparse_l1_l1-weight0.001 sparse_l1_l1-weight0.002"),
         ("sparse_l1 --plain", "sparse_l1_plain"),
         ("sparse_ksparse --plain --k 5 10", "sparse_ksparse_plain_k5 sparse_ksparse_plain_k10"),
         ("sparse_kl --plain --tie 2e-7 --epochs 3 --beta2 0.999", "sparse_kl_plain_epochs3_tie2e-07"),
@@ -218,7 +220,7 @@ def test_weights_that_disagree_with_their_name_are_not_used(done, refuses, here)
 def test_precision_counts_only_when_given(done):
     first = done(f"sparse_l1 {TINY} --train --precision bfloat16 --checkpoint a.pt")
     assert "precision bfloat16" in first
-    assert done("sparse_l1 --checkpoint a.pt").endswith(first.split("\n", 1)[1])
+    assert done("sparse_l1 --checkpoint a.pt").endswith(first.split("\n", 2)[2])
 
 
 # --checkpoint
@@ -226,11 +228,22 @@ def test_precision_counts_only_when_given(done):
 
 def test_checkpoint_only_loads(done, here):
     done(f"sparse_l1 {TINY} --train --checkpoint mine/thesis.pt")
-    assert sorted(contents(here)) == ["mine/thesis.pt", "outputs/thesis_empty.png"]
+    assert sorted(contents(here)) == ["mine/outputs/thesis_empty.png", "mine/thesis.pt"]  # another's go elsewhere
     before = contents(here)
     for options in ("", TINY, f"--l1-weight {METHODS['sparse_l1'].defaults['l1_weight']}", "--seed 0"):
         assert "hidden 4, epochs 1" in done(f"sparse_l1 --checkpoint mine/thesis.pt {options}")
     assert contents(here) == before
+
+
+def test_two_files_of_one_name_have_their_pictures_apart(done, here):
+    for folder in ("a", "b"):
+        done(f"sparse_l1 {TINY} --train --checkpoint {folder}/best.pt")
+        assert (here / folder / "outputs" / "best_empty.png").is_file()
+    done("sparse_l1 --hidden 4 --epochs 1")
+    done("sparse_l1 --checkpoint checkpoints/sparse_l1_hidden4_epochs1.pt")
+    pictures = [path.name for path in (here / "outputs").glob("*.png")]
+    assert pictures == ["sparse_l1_hidden4_epochs1_empty.png"]
+    assert not (here / "checkpoints" / "outputs").exists()
 
 
 def test_a_missing_checkpoint_is_not_trained(refuses):
@@ -295,6 +308,12 @@ WRONG = [
     ("sparse_l1 --epoch 3", "unrecognized arguments: --epoch 3"),
     ("sparse_l1 --l1_weight 1", "unrecognized arguments: --l1_weight 1"),
     ("sparse_l1 5", "unrecognized arguments: 5"),
+    ("sparse_l1 --lr 1e-3 --epochs 3 --lr 1e-4", "--lr is given twice, and takes one value"),
+    ("sparse_kl --checkpoint a.pt --checkpoint b.pt", "--checkpoint is given twice"),
+    ("sparse_kl --data-dir a --data-dir b", "--data-dir is given twice"),
+    ("sparse_l1 --lambda -1e-4", "l1_weight has to be at least 0, not -0.0001"),
+    ("sparse_kl --rho 0.1 -.5E-2", "rho has to be above 0 and below 1, not -0.005"),
+    ("sparse_l1 --epochs -1e4", "--epochs: invalid int value"),
 ]
 
 

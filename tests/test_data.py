@@ -86,8 +86,12 @@ def test_an_archive_that_is_there_is_named_and_never_written(archives, mirror, k
 
 
 def test_what_came_with_the_clone_is_restored_by_git(archives, mirror, monkeypatch):
+    """Where there is git: somebody may have downloaded a ZIP."""
     monkeypatch.setattr(common, "ROOT", archives.parents[2])
     (archives / IMAGES).write_bytes(b"")
+    with pytest.raises(common.UserError, match=r"own\): move it away to have it downloaded; or if it is your own"):
+        common.load_data(data_dir=archives.parents[1], train_count=1)
+    (archives.parents[2] / ".git").mkdir()
     with pytest.raises(common.UserError, match=r"own\): restore it with `git checkout data`; or if it is your own"):
         common.load_data(data_dir=archives.parents[1], train_count=1)
 
@@ -106,13 +110,23 @@ def test_a_damaged_archive_of_ones_own_is_named_and_never_written(archives, mirr
 
 
 def test_a_missing_archive_is_downloaded(data, archives, mirror):
-    """An unpacked one does not do: nothing says that it is MNIST's."""
+    """An unpacked one that is not MNIST's does not do."""
     packed = (archives / IMAGES).read_bytes()
     (archives / IMAGES).unlink()
     (archives / IMAGES).with_suffix("").write_bytes(b"mine")
     assert torch.equal(common.load_data(data_dir=archives.parents[1], train_count=1).test_images, data.test_images)
     assert mirror == [IMAGES] and (archives / IMAGES).read_bytes() == packed and len(list(archives.iterdir())) == 5
     assert (archives / IMAGES).with_suffix("").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", [IMAGES, IMAGES[:-3], IMAGES[:-3].replace("-idx", ".idx")])
+def test_archives_that_somebody_unpacked(data, archives, mirror, name):
+    """A browser did, and left the .gz; or torchvision, or Kaggle, where the names have a dot."""
+    content = gzip.decompress((archives / IMAGES).read_bytes())
+    (archives / IMAGES).unlink()
+    (archives / name).write_bytes(content)
+    found = common.load_data(data_dir=archives.parents[1], train_count=3)
+    assert torch.equal(found.test_images, data.test_images) and not mirror and len(list(archives.iterdir())) == 4
 
 
 @pytest.mark.parametrize("dataset", ["MNIST", "KMNIST"])
@@ -153,7 +167,7 @@ def test_torchvision_knows_the_three():
     for name in common.DOWNLOADED:
         source = getattr(datasets, name)
         assert {archive for archive, _ in source.resources} == set(common.MNIST_CHECKSUMS) and source.mirrors
-    assert dict(datasets.MNIST.resources) == common.MNIST_CHECKSUMS
+    assert dict(datasets.MNIST.resources) == {name: packed for name, (packed, _) in common.MNIST_CHECKSUMS.items()}
 
 
 @pytest.fixture(params=["FashionMNIST", "KMNIST"])

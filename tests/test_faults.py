@@ -3,11 +3,15 @@
 Every fault here is a real one, and in a process of its own where the process is what suffers.
 """
 
+import contextlib
+import errno
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import urllib.request
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, command_of, contents, ended, environment, is_quiet, run, start, write_archives
@@ -87,6 +91,39 @@ def test_no_room_for_the_weights(room, places, few, call, no_room):
     assert "epoch 1/1" in result.out and (room / "l1.pt").read_bytes() == before and not temporary(room)
 
 
+def test_what_was_trained_is_kept_when_it_cannot_be_put_in_its_place(room, places, few, call, monkeypatch):
+    """The folder has become read-only meanwhile, or a scanner holds the file."""
+    before, replace = (room / "l1.pt").read_bytes(), os.replace
+
+    def refuse(source, target):
+        if Path(target).suffix == ".pt":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        replace(source, target)
+
+    (room / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(room / "elsewhere"))
+    monkeypatch.setattr(os, "replace", refuse)
+    result = call("sparse_l1", "--train", *TINY, *places)
+    one_line(result, 1, "cannot write", "l1.pt: Permission denied", "the weights are not lost, they are in ")
+    (kept,) = (room / "elsewhere").rglob("*.pt")
+    assert str(kept) in result.err and common.load_pretrained(kept).hidden == 16
+    assert (room / "l1.pt").read_bytes() == before and not temporary(room)
+
+
+@pytest.mark.parametrize(("number", "is_harmless"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_file_system_without_fsync(tmp_path, monkeypatch, number, is_harmless):
+    """A network drive, or a folder shared with a virtual machine. A disk that fails is another thing."""
+
+    def fsync(file):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    expected = contextlib.nullcontext() if is_harmless else pytest.raises(common.UserError, match="cannot write")
+    with expected:
+        common.write_file(tmp_path / "x.pt", b"all of it", "--checkpoint")
+    assert (tmp_path / "x.pt").exists() == is_harmless and not temporary(tmp_path)
+
+
 def test_no_room_for_the_pictures(room, places, call, no_room):
     one_line(call("sparse_l1", *places), 1, "cannot write", "File too large", "--output-dir")
     assert not temporary(room)
@@ -150,13 +187,16 @@ def test_output_folder_removed_meanwhile(room, places, few, call, after_an_epoch
 # Ends
 
 
-def test_ctrl_c_while_training(room, places, few, call, after_an_epoch):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_the_end_of_a_queue_while_training(room, places, few, call, after_an_epoch, kind):
     before = (room / "l1.pt").read_bytes()
-    after_an_epoch(lambda: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may have it switched off
+    after_an_epoch(lambda: signal.raise_signal(kind))
     result = call("sparse_l1", "--train", "--hidden", 16, "--epochs", 20, *places)
     one_line(result, 130, "interrupted")
     assert "epoch 1/20" in result.out and "epoch 2/20" not in result.out
     assert (room / "l1.pt").read_bytes() == before and not temporary(room)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 DIE_WHILE_SAVING = """

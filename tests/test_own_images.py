@@ -42,6 +42,61 @@ def on_paper(page):
     return Image.fromarray((light * (paper + ink * (blue - paper)) + noise).clip(0, 255).astype(np.uint8))
 
 
+PAPER = {"pen": ((235, 230, 220), (40, 50, 130)), "chalk": ((40, 65, 50), (215, 225, 215))}
+PAPER |= {"red pencil": ((242, 242, 242), (230, 120, 120)), "equally bright": ((90, 158, 90), (230, 90, 90))}
+
+
+def photograph(page, paper="pen", light=1.0):
+    """A page on paper, taken in a `light` [height, width] by a noisy camera."""
+    ground, ink = map(np.array, PAPER[paper])
+    drawn = np.asarray(page)[..., None] / 255
+    noise = np.random.default_rng(0).normal(0, 3, (page.height, page.width, 1))
+    lit = (ground + drawn * (ink - ground)) * np.broadcast_to(light, (page.height, page.width))[..., None]
+    return Image.fromarray((lit + noise).clip(0, 255).astype(np.uint8))
+
+
+Y, X = np.mgrid[0:700, 0:800] / 700
+LIGHTS = {
+    "a lamp at the side": 1 - 0.6 * X / X.max(),
+    "a vignette": 1 - 1.2 * ((X - 0.57) ** 2 + (Y - 0.5) ** 2),
+    "a hand's shadow from below": 1 - 0.5 / (1 + np.exp((0.45 - Y) / 0.01)),
+    "a head's shadow in a corner": 1 - 0.55 / (1 + np.exp((np.hypot(X - 1.14, Y - 1) - 0.6) / 0.01)),
+}
+
+
+@pytest.mark.parametrize("paper", PAPER)
+@pytest.mark.parametrize("light", LIGHTS)
+def test_light_and_colours_do_not_matter(digit, paper, light):
+    is_hard = "shadow" in light and paper != "pen"  # as dark as faint ink: where it cannot be told, nothing is guessed
+    expected = common.read_digit(large(digit))
+    try:
+        found = common.read_digit(photograph(large(digit), paper, LIGHTS[light]))
+    except common.UserError as error:
+        assert "too uneven" in str(error) and is_hard
+    else:
+        likeness = torch.corrcoef(torch.stack([found, expected]))[0, 1]
+        assert likeness > (0.75 if is_hard else 0.9), likeness
+
+
+def test_light_that_is_too_uneven_is_told(digit):
+    """The shadow of a telephone, which is as narrow as a stroke might be."""
+    shadow = 1 - 0.5 * ((np.abs(X - 0.35) < 0.1) & (Y > 0.3))
+    with pytest.raises(common.UserError, match="the light in the image is too uneven to tell the digit from shadows"):
+        common.read_digit(photograph(large(digit), "pen", shadow))
+
+
+def test_an_image_in_memory_is_read_as_from_a_file(digit, tmp_path):
+    page = large(digit)
+    page.save(tmp_path / "x.png")
+    expected = common.read_digit(str(tmp_path / "x.png"))
+    with open(tmp_path / "x.png", "rb") as file:
+        for image in (page, np.asarray(page), torch.from_numpy(np.array(page)), file):
+            assert torch.equal(common.read_digit(image), expected)
+    for wrong in (3, None, np.zeros((3, 4, 5, 6)), [["a"]]):
+        with pytest.raises(common.UserError, match="^the image cannot be read as an image"):
+            common.read_digit(wrong)
+
+
 def in_16_bits(page):
     return Image.fromarray(np.asarray(page).astype(np.uint16) * 257)
 
@@ -175,15 +230,15 @@ def test_a_camera_that_was_turned(digit, tmp_path):
 
 
 BAD = {
-    "missing": (None, "No such file"),
-    "text": (b"hello", "cannot identify image file"),
-    "empty": (b"", "cannot identify image file"),
+    "missing": (None, "there is no such file"),
+    "text": (b"hello", "in no format that can be read here .HEIC"),
+    "empty": (b"", "in no format that can be read here"),
     "cut off": ("cut", "truncated|broken"),
     "blank": ("blank", "nothing is drawn"),
     "not numbers": ("NaN", "NaN or infinity"),
     "huge": ("huge", "cannot be read as an image"),
-    "a folder": ("folder", "is not a file"),
-    "a pipe": ("pipe", "is not a file"),
+    "a folder": ("folder", "it is not a file"),
+    "a pipe": ("pipe", "it is not a file"),
 }
 
 
@@ -218,7 +273,7 @@ def test_the_command(digit, room, call, monkeypatch):
     monkeypatch.chdir(room)
     large(digit).save(room / "my three.png")
     on_paper(large(digit)).save(room / "photo.jpg")
-    options = ["--checkpoint", "l1.pt", "--output-dir", "out", "--image", "my three.png", "photo.jpg"]
+    options = ["--checkpoint", "l1.pt", "--output-dir", "out", "--image", "my three.png", "--image", "photo.jpg"]
     result = call("sparse_l1", *options)
     assert result.status == 0, result.err
     assert "  out/l1_image_my three.png\n  out/l1_image_photo.png\n" in result.out
@@ -239,5 +294,5 @@ def test_bad_files_are_told_one_by_one_before_the_work(digit, room, call, monkey
     lines = result.err.splitlines()
     assert (result.status, result.out, len(lines)) == (1, "", 3), result
     assert all(line.startswith("sparse_l1.py: error: ") for line in lines)
-    assert "notes.txt cannot be read" in lines[0] and "none.png" in lines[1] and "two images are called x" in lines[2]
+    assert "notes.txt is in no format" in lines[0] and "none.png" in lines[1] and "two images are called x" in lines[2]
     assert not (room / "new.pt").exists()

@@ -1,5 +1,10 @@
 """The training loop, its schedules and what it refuses."""
 
+import functools
+import io
+import re
+import sys
+
 import pytest
 import torch
 from conftest import METHODS
@@ -177,7 +182,31 @@ def test_ksparse_reaches_k_at_half_of_the_training(epochs, small, monkeypatch):
     assert ks[steps // 2 :] == [5] * (steps - steps // 2 + 1) and ks[steps // 4] > 5
 
 
-@pytest.mark.parametrize(("epochs", "lines"), [(1, 1), (20, 20), (50, 17), (61, 16)])
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("is_off", [False, True])
+def test_the_bar_of_a_terminal(small, capsys, monkeypatch, is_off):
+    """It moves with each step, fits into 80 columns, and tqdm's own switch turns it off."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(common, "tqdm", functools.partial(common.tqdm, mininterval=0))
+    monkeypatch.setenv("TQDM_DISABLE", "1") if is_off else monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    METHODS["sparse_ksparse"].train(small, epochs=2, batch_size=60)
+    shown = terminal.getvalue().replace("\n", "\r").split("\r")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].endswith(": training, 2 epochs of 10 steps") and len(printed) == (3 if is_off else 1)
+    if is_off:
+        assert shown == [""]
+        return
+    assert max(map(len, shown)) <= 80 and any(" 45% |" in line for line in shown)
+    assert any(re.search(r"^epoch 2/2: 100% \|[█#]+\| .*, train 0\.\d{5}, test 0\.\d{5}$", line) for line in shown)
+
+
+@pytest.mark.parametrize(("epochs", "lines"), [(1, 2), (20, 21), (50, 18), (61, 17)])
 def test_the_last_line_of_progress_is_there(small, capsys, epochs, lines):
     METHODS["sparse_l1"].train(small, epochs=epochs, batch_size=600, hidden=4)
     progress = capsys.readouterr().out.splitlines()
