@@ -20,6 +20,7 @@ if sys.version_info < (3, 10):  # noqa: UP036
     sys.exit(f"error: Python 3.10 or later is needed, and this is {sys.version.split()[0]}")
 
 import argparse
+import atexit
 import base64
 import contextlib
 import csv
@@ -32,6 +33,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import tempfile
 import textwrap
@@ -233,9 +235,9 @@ def word_for_label(dataset):
 
 
 def find_archive(path, dataset):
-    """Where the archive that belongs to `path` lies, or what it holds: it may be unpacked, as torchvision and browsers
-    leave it, and be called train-images.idx3-ubyte. One of the three data sets is checked, and downloaded if it is
-    missing; one of the user's own is None if it is missing and holds labels."""
+    """Where the archive that belongs to `path` lies. MNIST's and the user's own may be unpacked, as torchvision and
+    browsers leave them, and be called train-images.idx3-ubyte. Those of the three data sets are checked, and downloaded
+    if they are missing; one of the user's own is None if it is missing and holds labels."""
     unpacked = [path.with_name(name) for name in (path.stem, path.stem.replace("-idx", ".idx"))]
     if dataset in DOWNLOADED:
         if not os.path.lexists(path):
@@ -247,7 +249,7 @@ def find_archive(path, dataset):
         require_genuine(path, dataset)
         return path
     for found in (path, *unpacked):
-        if os.path.lexists(found):
+        if os.path.isfile(found):
             return found
     fault = f"{dataset} is none of {', '.join(DOWNLOADED)}, which are downloaded, and {path.name} is missing in"
     require("labels" in path.name, f"{fault} {short_path(path.parent)}, where data of your own belongs")
@@ -413,8 +415,8 @@ def read_digit(image):
     lit; specks, and what stays at the edge, are left out. What has 28 x 28 pixels and is bright on black stays so.
 
     Args:
-        image: the path of a file, an open file, a PIL.Image, or an array [height, width] or [height, width, 3] of
-            bytes.
+        image: the path of a file, an open file, a PIL.Image, or an array or a tensor: [height, width] or
+            [height, width, 3] of bytes, or [784].
 
     Returns:
         [784] float32 in [0, 1].
@@ -429,19 +431,21 @@ def read_digit(image):
     if colours.shape[:2] == (28, 28) and not ground.any() and colours.max() > 0.5:
         return torch.from_numpy(colours.max(axis=2).ravel())
     height, width, _ = colours.shape
-    scale = min(1, 64 / max(height, width))
+    scale = min(1, 96 / max(height, width))
     small = resize(colours, max(1, round(scale * width)), max(1, round(scale * height)))
     if (np.abs(small - ground).max(axis=2) < 1 / 8).mean() < 1 / 4:  # the edge is a frame
         ground = np.median(small, axis=(0, 1))
-    is_exact = (colours == ground).all(axis=2).mean() > 1 / 4  # no camera has made it
-    if is_exact or (np.abs(edge - ground).max(axis=1) > 0.08).mean() < 0.02:
+    away = np.abs(colours - ground).max(axis=2)
+    is_exact = (away == 0).mean() > 1 / 4 and (away[away < 0.05] == 0).mean() > 0.8  # no camera has made it
+    is_even = (np.abs(edge - ground).max(axis=1) < 0.08).mean() > 0.98 and (away < 0.08).mean() > 0.6
+    if is_exact or is_even:
         papers = [np.broadcast_to(ground, small.shape)]
-    else:  # shadows: the paper is what is most common around each place, and two sizes of what is around have to agree
+    else:  # the paper is what is most common around each place, and two sizes of what is around have to agree
         papers = [local_median(small, part) for part in (0.3, 0.2)]
     digits = [digit_on(paper, ground, small, colours) for paper in papers]
     require(all(digit is not None for digit in digits), f"nothing is drawn in {name}, or too faintly")
-    advice = "take it in even light, without a shadow on it"
     is_clear = np.corrcoef(digits[0], digits[-1])[0, 1] > 0.8
+    advice = "take it in even light, without a shadow on it"
     require(is_clear, f"the light in {name} is too uneven to tell the digit from shadows: {advice}")
     return torch.from_numpy(digits[0])
 
@@ -457,14 +461,14 @@ def local_median(colours, part):
 
 
 def digit_on(paper, ground, small, colours):
-    """The digit [784] in [0, 1] in an image with these colours [height, width, 3], and the same in `small`, when the
-    colours of its paper would be `ground`, [3], in even light and are those of `paper`, which is as small; None when
-    there is none."""
+    """The digit [784] in [0, 1] on a sheet whose colours are `paper` [h, w, 3] in its light, and would be `ground` [3]
+    in even light. `colours` is the image [height, width, 3], `small` the same at the size of `paper`. None when nothing
+    is drawn."""
     from PIL import Image
 
     def ink_on(colours, paper, sign):
         """How far colours are from the paper, the light divided out: the strongest of the three."""
-        even = colours * ((ground + 0.03) / (paper + 0.03))
+        even = (colours * ((ground + 0.03) / (paper + 0.03))).clip(max=1)
         return (sign * (even - ground)).max(axis=2).clip(min=0).astype(np.float32)
 
     sign = max((-1, 1), key=lambda sign: np.square(ink_on(small, paper, sign)).sum())  # dark on bright, or the reverse
@@ -547,17 +551,21 @@ def read_colours(image, name):
             if hasattr(image, "read"):
                 image = Image.open(image)
             elif not isinstance(image, Image.Image):
-                image = Image.fromarray(np.asarray(image))
+                array = np.asarray(image)
+                image = Image.fromarray(array.reshape(28, 28) if array.size == PIXELS else array)
             picture = ImageOps.exif_transpose(image)
+            require(picture.width and picture.height, "it has no pixels")
             if picture.mode[0] in "IF":  # 16 bits and more, which convert would cut off
                 values = np.asarray(picture, np.float32)
                 require(np.isfinite(values).all(), "it has NaN or infinity in it")
                 low, high = min(0, values.min()), max(1e-12, values.max())
                 return np.dstack([(values - low) / (high - low)] * 3).astype(np.float32)
-            colours = np.asarray(picture.convert("RGBA"), np.float32) / 255
+            picture = picture.convert("RGBA")
+            picture.thumbnail((1024, 1024))  # a digit needs no more, and a photograph would take seconds
+            colours = np.asarray(picture, np.float32) / 255
     except UnidentifiedImageError:
-        advice = "HEIC, which phones make, is not: save it as JPEG or PNG"
-        raise UserError(f"{name} is in no format that can be read here ({advice})") from None
+        advice = "save it as JPEG or PNG (HEIC, which phones make, is not read)"
+        raise UserError(f"{name} is in no format that can be read here: {advice}") from None
     except Exception as error:  # Pillow raises many kinds on files that are damaged, huge or none
         raise UserError(f"{name} cannot be read as an image ({first_line(error)})") from error
     colours, opacity = colours[:, :, :3], colours[:, :, 3:]
@@ -930,8 +938,8 @@ def train_from_start(model, data):
     untrained_loss = mean_loss(model, data.test_images, model.precision)
     history = History([], [], [])
     print_line(f"{model.name}: training, {model.epochs} epochs of {steps} steps")
-    is_off = bool(os.environ.get("TQDM_DISABLE")) or None  # None: in a terminal it is on
-    with tqdm(total=model.epochs * steps, bar_format=BAR, disable=is_off) as bar:
+    disable = True if os.environ.get("TQDM_DISABLE") else None  # None: only in a terminal
+    with tqdm(total=model.epochs * steps, bar_format=BAR, disable=disable) as bar:
         for epoch in range(model.epochs):
             bar.set_description_str(f"epoch {epoch + 1}/{model.epochs}: ", refresh=False)
             minibatches = counted(batches(data.train_images, model.batch_size, order), bar)
@@ -1326,10 +1334,10 @@ def save_checkpoint(model, path):
     except UserError as error:
         try:
             kept = Path(tempfile.mkdtemp(), path.name)
-            kept.write_bytes(buffer.getbuffer())
-        except OSError:
+            write_file(kept, buffer.getbuffer(), "--checkpoint")
+        except (OSError, UserError):
             raise error from None
-        raise UserError(f"{error}; the weights are not lost, they are in {kept}") from error
+        raise UserError(f"{error}; the weights are in {kept}: move them before that folder is emptied") from error
 
 
 def require_trained(model):
@@ -2062,10 +2070,9 @@ def write_outputs(model, report, data, folder, own_digits=None, form="png"):
 def main(cls):
     """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
     mend_streams()
-    gc.freeze()  # what was imported stays: to look through it for garbage takes a tenth of a view
     status = 1
     try:
-        with flush_denormals(), heed_sigterm():
+        with spare_imports(), flush_denormals(), heed_sigterm():
             run(cls)
         return
     except UserError as error:
@@ -2141,30 +2148,18 @@ def parse_arguments(cls, arguments=None):
         parser.error(str(error))
     weights = options.checkpoint
     is_elsewhere = weights and real_path(weights.parent) != real_path(ROOT / "checkpoints")
-    # Beside the weights, since two files in two folders may have one name.
-    options.output_dir = options.output_dir or (weights.parent if is_elsewhere else ROOT) / "outputs"
+    # Two files in two folders may have one name.
+    default = weights.with_name(f"{file_name(weights)}_outputs") if is_elsewhere else ROOT / "outputs"
+    options.output_dir = options.output_dir or default
     options.given = given.keys() | ({key} if values else set())
     return options, models
 
 
 class OptionParser(argparse.ArgumentParser):
-    """argparse's, except that an error is one line, and -1e-4 a number."""
+    """argparse's, except that an error is one line."""
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
-
-    def parse_args(self, arguments=None):
-        arguments = sys.argv[1:] if arguments is None else arguments
-        # What begins with a space is never taken for an option.
-        return super().parse_args([f" {word}" if is_negative_number(word) else word for word in arguments])
-
-
-def is_negative_number(word):
-    """Whether a word is one, in any notation."""
-    try:
-        return word.startswith("-") and float(word) <= 0
-    except ValueError:
-        return False
 
 
 class Once(argparse.Action):
@@ -2181,6 +2176,7 @@ def option_parser(cls):
     form = argparse.RawDescriptionHelpFormatter
     description = sys.modules[cls.__module__].__doc__
     parser = OptionParser(description=description, formatter_class=form, allow_abbrev=False)
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # Python 3.14's; before, -1e-4 is taken for an option
     parser.add_argument(
         "--train",
         action="store_true",
@@ -2229,7 +2225,7 @@ def option_parser(cls):
         action=Once,
         type=path_option,
         metavar="DIR",
-        help="for the pictures (default: outputs; those of weights elsewhere go to outputs beside them)",
+        help="for the pictures (default: outputs; of weights elsewhere NAME_outputs beside them)",
     )
     places.add_argument(
         "--format",
@@ -2320,7 +2316,10 @@ def read_own_digits(paths):
     for path in paths:
         try:
             require_good_name(path.stem)
-            require(path.stem not in digits, f"two images are called {path.stem}, and so would be their pictures")
+            require(
+                path.stem not in digits,
+                f"two images are called {path.stem}, and so would be their pictures: rename one",
+            )
             digits[path.stem] = read_digit(path)
         except UserError as error:
             faults.append(str(error))
@@ -2360,6 +2359,18 @@ def mend_streams():
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
             stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+
+
+@contextlib.contextmanager
+def spare_imports():
+    """Let Python's garbage collector leave alone what was imported, and at the end of the process all there is: to look
+    through it takes a fifth of a view."""
+    atexit.register(gc.freeze)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

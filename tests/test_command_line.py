@@ -228,7 +228,10 @@ def test_precision_counts_only_when_given(done):
 
 def test_checkpoint_only_loads(done, here):
     done(f"sparse_l1 {TINY} --train --checkpoint mine/thesis.pt")
-    assert sorted(contents(here)) == ["mine/outputs/thesis_empty.png", "mine/thesis.pt"]  # another's go elsewhere
+    assert sorted(contents(here)) == [
+        "mine/thesis.pt",
+        "mine/thesis_outputs/thesis_empty.png",
+    ]  # another's go elsewhere
     before = contents(here)
     for options in ("", TINY, f"--l1-weight {METHODS['sparse_l1'].defaults['l1_weight']}", "--seed 0"):
         assert "hidden 4, epochs 1" in done(f"sparse_l1 --checkpoint mine/thesis.pt {options}")
@@ -238,7 +241,7 @@ def test_checkpoint_only_loads(done, here):
 def test_two_files_of_one_name_have_their_pictures_apart(done, here):
     for folder in ("a", "b"):
         done(f"sparse_l1 {TINY} --train --checkpoint {folder}/best.pt")
-        assert (here / folder / "outputs" / "best_empty.png").is_file()
+        assert (here / folder / "best_outputs" / "best_empty.png").is_file()
     done("sparse_l1 --hidden 4 --epochs 1")
     done("sparse_l1 --checkpoint checkpoints/sparse_l1_hidden4_epochs1.pt")
     pictures = [path.name for path in (here / "outputs").glob("*.png")]

@@ -1282,8 +1282,8 @@ def test_a_page_starts_with_what_lies_beside_it(visit, test_set, tmp_path):
         go(page, quote(name))
         wait(page, "name => explorer.model?.name === name", arg=name)
         assert pressed_models(page) == [name] and look(page)["active"] > 0
-    wait(page, "location.hash.includes('?digit=2')")
-    assert page.evaluate("location.hash").startswith("#" + quote(name, safe="!'()*~"))
+        wait(page, "location.hash.includes('?digit=2')")
+        assert page.evaluate("location.hash").startswith("#" + quote(name, safe="!'()*~"))
 
 
 def test_a_slow_server(visit):

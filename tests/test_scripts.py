@@ -67,8 +67,7 @@ def test_ksparse_really_trains_sparsely(data):
 
 
 def test_as_users_start_it(room):
-    """In a new interpreter, from another folder, without a display, and with a backend that there is not. (numpy would
-    warn, too, when it finds denormal numbers switched off.)"""
+    """In a new interpreter, from another folder, without a display, and with a backend that there is not."""
     variables = environment(DISPLAY=None, WAYLAND_DISPLAY=None, MPLBACKEND="nonsense")
     options = ["--show", "--checkpoint", "kl.pt", "--output-dir", "here"]
     result = run("sparse_kl.py", *options, cwd=room, env=variables)
