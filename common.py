@@ -2094,7 +2094,8 @@ def run(cls):
     """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
     script = Path(sys.argv[0]).stem  # whose weights would a copy of a script load or replace?
     is_named = cls.method == script and script.startswith("sparse_")
-    require(is_named, f"method has to be the name of the file, and begin with sparse_: {script!r}, not {cls.method!r}")
+    fault = f"method has to be the name of the file, and begin with sparse_: {script!r}, not {cls.method!r}"
+    require(is_named, f"{fault} (in a notebook: %run {cls.method}.py)" if "ipykernel" in sys.modules else fault)
     options, asked = parse_arguments(cls)
     asked_config = dict(asked[0].config)  # of the first, in which precision is still auto
     device = pick_device(options.device)

@@ -127,6 +127,15 @@ def test_a_penalty_is_one_number(small):
         common.train(Many(hidden=4, epochs=1), small)
 
 
+def test_main_in_a_notebook(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    with pytest.raises(SystemExit):
+        common.main(SparseL1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("(in a notebook: %run sparse_l1.py)")
+
+
 @pytest.mark.parametrize("name", ["sparse_mine", "mine"])
 def test_a_copied_script_has_to_have_another_method(name, monkeypatch, capsys):
     """Or it would show the weights of the one that it was copied from, and replace them."""
