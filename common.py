@@ -2367,11 +2367,14 @@ def spare_imports():
     """Let Python's garbage collector leave alone what was imported, and at the end of the process all there is: to look
     through it takes a fifth of a view."""
     atexit.register(gc.freeze)
-    gc.freeze()
+    is_ours = not gc.get_freeze_count()  # and not the caller's
+    if is_ours:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if is_ours:
+            gc.unfreeze()
 
 
 @contextlib.contextmanager
