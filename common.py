@@ -2177,6 +2177,7 @@ def option_parser(cls):
     form = argparse.RawDescriptionHelpFormatter
     description = sys.modules[cls.__module__].__doc__
     parser = OptionParser(description=description, formatter_class=form, allow_abbrev=False)
+    parser.register("action", None, Once)  # of options that name no other
     parser._negative_number_matcher = re.compile(r"-\.?\d")  # Python 3.14's; before, -1e-4 is taken for an option
     parser.add_argument(
         "--train",
@@ -2194,7 +2195,7 @@ def option_parser(cls):
             settings, about = {"action": "store_true"}, ""
         else:
             metavar = {int: "N", float: "X", str: "NAME"}[kind]
-            settings = {"type": kind, "metavar": metavar, "action": Once}
+            settings = {"type": kind, "metavar": metavar}
             if declared.is_compared:
                 settings |= {"action": "extend", "nargs": "+"}
             several = "; with several values it trains a model for each" if declared.is_compared else ""
@@ -2205,10 +2206,9 @@ def option_parser(cls):
         model.add_argument(*names, **settings, default=argparse.SUPPRESS, help=help)
 
     places = parser.add_argument_group("where and how")
-    places.add_argument("--device", action=Once, default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     places.add_argument(
         "--data-dir",
-        action=Once,
         type=path_option,
         default=ROOT / "data",
         metavar="DIR",
@@ -2216,24 +2216,18 @@ def option_parser(cls):
     )
     places.add_argument(
         "--checkpoint",
-        action=Once,
         type=path_option,
         metavar="FILE",
         help="weights elsewhere: look at them, or with --train write them",
     )
     places.add_argument(
         "--output-dir",
-        action=Once,
         type=path_option,
         metavar="DIR",
         help="for the pictures (default: outputs; of weights elsewhere NAME_outputs beside them)",
     )
     places.add_argument(
-        "--format",
-        action=Once,
-        choices=("png", "pdf", "svg"),
-        default="png",
-        help="of the pictures (default: %(default)s)",
+        "--format", choices=("png", "pdf", "svg"), default="png", help="of the pictures (default: %(default)s)"
     )
     places.add_argument(
         "--image",

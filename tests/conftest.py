@@ -1,5 +1,6 @@
 """Shared by the tests: data, trained models, a copy of the project, commands in this process and in their own."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -125,12 +126,21 @@ def project(tmp_path, small):
     return folder
 
 
-@pytest.fixture
-def all_threads():
+@contextlib.contextmanager
+def with_all_threads():
     """As many threads as torch has when it is not told."""
     torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture
+def all_threads():
+    """The same for a test."""
+    with with_all_threads():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -228,10 +228,7 @@ def test_precision_counts_only_when_given(done):
 
 def test_checkpoint_only_loads(done, here):
     done(f"sparse_l1 {TINY} --train --checkpoint mine/thesis.pt")
-    assert sorted(contents(here)) == [
-        "mine/thesis.pt",
-        "mine/thesis_outputs/thesis_empty.png",
-    ]  # another's go elsewhere
+    assert sorted(contents(here)) == ["mine/thesis.pt", "mine/thesis_outputs/thesis_empty.png"]
     before = contents(here)
     for options in ("", TINY, f"--l1-weight {METHODS['sparse_l1'].defaults['l1_weight']}", "--seed 0"):
         assert "hidden 4, epochs 1" in done(f"sparse_l1 --checkpoint mine/thesis.pt {options}")

@@ -103,10 +103,11 @@ def visit(contexts, pages, faults):
         allowed.extend(f"{file} net::ERR_FILE_NOT_FOUND" for file in missing)
         size, stays = {"width": viewport[0], "height": viewport[1]}, folder == SHIPPED_PAGE and not (server or fresh)
         media = {"color_scheme": "light", "forced_colors": "none", "reduced_motion": "no-preference", **media}
-        page = (stays and pages.get(has_touch)) or contexts[has_touch].new_page()
+        is_open = stays and has_touch in pages
+        page = pages[has_touch] if is_open else contexts[has_touch].new_page()
         page.set_viewport_size(size)
         page.emulate_media(media="screen", **media)
-        if not stays or has_touch not in pages:
+        if not is_open:
             open_page(page, server or (folder / "index.html").as_uri(), address)
             if not stays:
                 opened.append(page)
@@ -115,11 +116,11 @@ def visit(contexts, pages, faults):
         name, _, unit = address.partition("/")
         unit = int(unit) if unit else None
         page.evaluate(RENEW, [f"#{address}", unit])
-        page.wait_for_function(
+        wait(
+            page,
             "([name, unit]) => explorer.model?.name === name && explorer.view && explorer.state.unit === unit",
             arg=[name or FIRST, unit],
         )
-        page.evaluate(SETTLED)
         return page
 
     def open_page(page, place, address):
@@ -1054,7 +1055,6 @@ def test_a_finger_draws_and_chooses(visit):
 def test_by_keyboard_alone(visit):
     page = visit(fresh=True)
     wait(page, "explorer.testImages")
-    look(page)
     for part in ("#more", "#all"):
         open_part(page, part)
     reached, seen_outline = [], True
@@ -1304,7 +1304,6 @@ def test_a_slow_server(visit):
         try:
             page = visit("sparse_l1/359", server=f"http://127.0.0.1:{server.server_port}/")
             wait(page, "explorer.testImages")
-            look(page)
             assert page.inner_text("#unit-title") == "Unit 359" and page.is_visible("#strongest button")
             page.evaluate("location.hash = '#sparse_kl'")
             wait(page, "/Loading KL … L1: \\d+ of 512/.test(document.querySelector('#code-note').textContent)")
@@ -1313,7 +1312,6 @@ def test_a_slow_server(visit):
             assert "loading" in waiting.inner_text() and waiting.get_attribute("aria-label") == "KL: loading …"
             may_go.set()
             wait(page, "explorer.model.name === 'sparse_kl'")
-            page.evaluate(SETTLED)
             assert page.inner_text("#code-note").startswith("KL: ")
             page.close()
         finally:

@@ -34,24 +34,15 @@ def transparent(page, colour):
     return image
 
 
-def on_paper(page):
-    """Blue ink on paper, unevenly lit, taken by a noisy camera."""
-    ink = np.asarray(page)[..., None] / 255
-    paper, blue = np.array([215, 205, 190]), np.array([25, 30, 110])
-    light = np.linspace(1, 0.85, page.height)[:, None, None]
-    noise = np.random.default_rng(0).normal(0, 4, (page.height, page.width, 1))
-    return Image.fromarray((light * (paper + ink * (blue - paper)) + noise).clip(0, 255).astype(np.uint8))
-
-
 PAPER = {"pen": ((235, 230, 220), (40, 50, 130)), "chalk": ((40, 65, 50), (215, 225, 215))}
 PAPER |= {"red pencil": ((242, 242, 242), (230, 120, 120)), "equally bright": ((90, 158, 90), (230, 90, 90))}
 
 
-def photograph(page, paper="pen", light=1.0):
-    """A page on paper, taken in a `light` [height, width] by a noisy camera."""
+def photograph(page, paper="pen", light=1.0, spread=3):
+    """A page on paper, taken in a `light` [height, width] by a camera whose noise has this spread."""
     ground, ink = map(np.array, PAPER[paper])
     drawn = np.asarray(page)[..., None] / 255
-    noise = np.random.default_rng(0).normal(0, 3, (page.height, page.width, 1))
+    noise = np.random.default_rng(0).normal(0, spread, (page.height, page.width, 1))
     lit = (ground + drawn * (ink - ground)) * np.broadcast_to(light, (page.height, page.width))[..., None]
     return Image.fromarray((lit + noise).clip(0, 255).astype(np.uint8))
 
@@ -66,10 +57,15 @@ LIGHTS = {
 }
 
 
+def likeness(one, other):
+    """The correlation of two digits."""
+    return torch.corrcoef(torch.stack([one, other]))[0, 1].item()
+
+
 def likeness_or_refused(image, expected):
     """How like a digit is to the expected one; 1 where a line says that the light is too uneven."""
     try:
-        return torch.corrcoef(torch.stack([common.read_digit(image), expected]))[0, 1].item()
+        return likeness(common.read_digit(image), expected)
     except common.UserError as error:
         assert "too uneven" in str(error)
         return 1.0
@@ -85,7 +81,7 @@ def test_light_and_colours_do_not_matter(digit, paper, light):
     if paper != "pen" and "shadow" in light:  # as dark as faint ink: nothing is guessed
         assert likeness_or_refused(image, expected) > 0.75
     else:
-        assert torch.corrcoef(torch.stack([common.read_digit(image), expected]))[0, 1] > 0.9
+        assert likeness(common.read_digit(image), expected) > 0.9
 
 
 def test_light_that_is_too_uneven_is_told(digit):
@@ -123,7 +119,7 @@ WAYS = {
     "with a palette": lambda page: page.convert("P"),
     "in 16 bits": in_16_bits,
     "grey with alpha": lambda page: page.point(lambda value: 255 - value).convert("LA"),
-    "a photograph": on_paper,
+    "a photograph": lambda page: photograph(page, "pen", np.linspace(1, 0.85, page.height)[:, None], spread=4),
     "faint": lambda page: page.point(lambda value: 200 - value // 4),
 }
 
@@ -139,8 +135,7 @@ def test_a_digit_is_read_however_it_was_made(digit, way, tmp_path):
         share = image.view(28, 28).sum(dim=axis) / image.sum()
         assert (share * torch.arange(28)).sum().item() == pytest.approx(14, abs=0.7)
     expected = torch.from_numpy(digit / 255).view(784).float()
-    likeness = torch.corrcoef(torch.stack([image, expected]))[0, 1]
-    assert likeness > 0.7, likeness  # it is drawn three quarters as wide as the original
+    assert likeness(image, expected) > 0.7  # it is drawn three quarters as wide as the original
 
 
 SPOILS = {
@@ -206,7 +201,7 @@ def test_bold_digits_that_fill_the_image(text, margin, tmp_path):
     page.crop((left - margin, top - margin, right + margin, bottom + margin)).save(tmp_path / "x.png")
     page.save(tmp_path / "whole.png")
     found, whole = common.read_digit(tmp_path / "x.png"), common.read_digit(tmp_path / "whole.png")
-    assert torch.corrcoef(torch.stack([found, whole]))[0, 1] > 0.8  # a pixel to the side
+    assert likeness(found, whole) > 0.8  # a pixel to the side
 
 
 def test_a_digit_that_touches_the_edge_and_a_dot_that_does_not(tmp_path):
@@ -225,7 +220,7 @@ def test_a_small_digit_in_a_large_image_is_sharp(digit, tmp_path):
     page.save(tmp_path / "small.png")
     large(digit, 300, 400).save(tmp_path / "large.png")
     small, expected = common.read_digit(tmp_path / "small.png"), common.read_digit(tmp_path / "large.png")
-    assert torch.corrcoef(torch.stack([small, expected]))[0, 1] > 0.95
+    assert likeness(small, expected) > 0.95
 
 
 def test_28_x_28_in_16_bits(digit, tmp_path):
@@ -303,7 +298,7 @@ def test_the_command(digit, room, call, monkeypatch):
     """The picture has the digit as the model sees it, its reconstruction, and the units that carry it."""
     monkeypatch.chdir(room)
     large(digit).save(room / "my three.png")
-    on_paper(large(digit)).save(room / "photo.jpg")
+    WAYS["a photograph"](large(digit)).save(room / "photo.jpg")
     options = ["--checkpoint", "l1.pt", "--output-dir", "out", "--image", "my three.png", "--image", "photo.jpg"]
     result = call("sparse_l1", *options)
     assert result.status == 0, result.err

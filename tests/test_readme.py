@@ -6,8 +6,7 @@ import sys
 import probe
 import pytest
 import sparsity
-import torch
-from conftest import METHODS, ROOT, THREADS
+from conftest import METHODS, ROOT, with_all_threads
 from methods import SHIPPED
 
 import common
@@ -39,11 +38,10 @@ def agrees(printed, measured):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def all_threads():
+def threads():
     """These models are not small."""
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(1)
+    with with_all_threads():
+        yield
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
