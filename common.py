@@ -6,9 +6,8 @@
 4. training          the loop
 5. evaluation        what a model is worth, and with how few of its units
 6. checkpoints       weights in a file, of which nothing is executed
-7. pictures          losses, reconstructions, dictionary, codes, parts, comparisons
-8. page              the weights as explore/index.html wants them
-9. command line      the options are the model, and name its files
+7. pictures          losses, reconstructions, dictionary, parts, comparisons
+8. command line      the options are the model, and name its files
 
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
@@ -21,7 +20,6 @@ if sys.version_info < (3, 10):  # noqa: UP036
 
 import argparse
 import atexit
-import base64
 import contextlib
 import csv
 import errno
@@ -30,10 +28,10 @@ import gzip
 import hashlib
 import importlib
 import io
-import json
 import math
 import os
 import re
+import shlex
 import signal
 import tempfile
 import textwrap
@@ -114,7 +112,7 @@ def print_line(text):
                 print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)
 
 
-def write_file(path, content, option):
+def write_file(path, content, option="--output-dir"):
     """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
     when it cannot be written, with the command line's `option` as a way out."""
     try:
@@ -1096,19 +1094,6 @@ def mean_loss(model, images, precision="float32"):
 
 # 5. Evaluation -----------------------------------------------------------------------------------------
 KEPT = (25, 50)  # numbers of units for which the report says what they alone draw
-STRONGEST, MIDDLING, BINS = 12, 6, 20  # of `Examples`
-SEARCHED = 65_000  # images among which examples are looked for: the page has two bytes for their numbers
-
-
-class Examples(NamedTuple):
-    """The images on which each unit is active; image -1 and code 0 fill up where there are fewer. The range of a unit's
-    code goes from where it is active to its largest."""
-
-    strongest: torch.Tensor  # [hidden, 12] int64, the images on which the unit's code is largest, the largest first
-    strongest_code: torch.Tensor  # [hidden, 12] that code
-    middling: torch.Tensor  # [hidden, 6] int64, not among the strongest, with a code nearest to the middle of its range
-    middling_code: torch.Tensor  # [hidden, 6] that code
-    histogram: torch.Tensor  # [hidden, 20] int64, images in equal bins of its range
 
 
 @dataclass
@@ -1125,22 +1110,15 @@ class Report:
     # amplitude is the standard deviation over images of the code, times the norm of the unit's picture
     locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; median; noise has 0.28
     mean_code: float  # over images and units (mean ρ̂ for KL)
+    code: torch.Tensor  # [n, hidden] of the n images
     median_code: torch.Tensor  # [hidden], over images: what each unit does on most of them
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
-    digits: torch.Tensor | None  # [10, hidden], each digit's share of a unit's mean code; None without labels
-    missing_digits: list  # those of which there is no image, and so no share
-    examples: Examples  # of the first 65,000 test images
-
-    @property
-    def present_digits(self):
-        """The digits of which there are images."""
-        return [digit for digit in range(10) if digit not in self.missing_digits]
 
 
 @torch.no_grad()
-def evaluate(model, images, labels=None):
-    """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 and their labels [n], 0 to 9, on
-    its device; without labels (None) there are no shares of digits in it. Raises UserError when there are no images."""
+def evaluate(model, images):
+    """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 on its device. Raises UserError
+    when there are no images."""
     require(len(images) > 0, "there are no images to evaluate the model on")
     model.eval()
     code = encode_all(model, images)
@@ -1159,9 +1137,6 @@ def evaluate(model, images, labels=None):
     total_energy = energy.sum(dim=1)
     strongest_energy = energy.topk(PIXELS // 20).values.sum(dim=1)
     amplitude = (code.var(dim=0, correction=0) * total_energy).sqrt()
-    digits, missing_digits = None, []
-    if labels is not None:
-        digits, missing_digits = shares_of_digits(code, labels)
     return Report(
         loss=loss,
         floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,
@@ -1172,50 +1147,9 @@ def evaluate(model, images, labels=None):
         idle=(amplitude < 0.1 * amplitude.square().mean().sqrt()).sum().item(),
         locality=(strongest_energy / total_energy.clamp(min=1e-12)).median().item(),
         mean_code=code.mean().item(),
+        code=code.cpu(),
         median_code=median_code.cpu(),
         frequency=frequency.cpu(),
-        digits=digits,
-        missing_digits=missing_digits,
-        examples=find_examples(code[:SEARCHED], model.active_above),
-    )
-
-
-def shares_of_digits(code, labels):
-    """(each digit's share [10, hidden] of a unit's mean code, the digits of which there is no image), for the code
-    [n, hidden] of images with labels [n]. The share of a digit without images is 0."""
-    one_hot = F.one_hot(labels.long(), 10).float()
-    images_per_digit = one_hot.sum(dim=0)
-    mean_per_digit = one_hot.T @ code / images_per_digit.clamp(min=1)[:, None]
-    shares = mean_per_digit / mean_per_digit.sum(dim=0).clamp(min=1e-12)
-    return shares.cpu(), (images_per_digit == 0).nonzero()[:, 0].tolist()
-
-
-def find_examples(code, active_above):
-    """Examples, on the CPU, for the code [n, hidden] of n images."""
-    missing = STRONGEST - len(code)
-    if missing > 0:  # rows on which no unit is active
-        code = F.pad(code, (0, 0, 0, missing), value=active_above)
-    found = [examples_of(part.contiguous(), active_above) for part in code.T.split(250)]  # to need less memory
-    return Examples(*(torch.cat(tensors).cpu() for tensors in zip(*found, strict=True)))
-
-
-def examples_of(code, active_above):
-    """Examples of some units, for their code [units, n] on twelve images or more."""
-    largest, strongest = code.topk(STRONGEST)
-    is_active = largest > active_above
-    width = (largest[:, :1] - active_above).clamp(min=1e-12) / BINS
-    is_candidate = (code > active_above).scatter(1, strongest, False)
-    from_middle = (code - active_above - width * BINS / 2).abs().where(is_candidate, math.inf)
-    middling = from_middle.topk(MIDDLING, largest=False).indices
-    is_other = is_candidate.gather(1, middling)
-    bins = ((code - active_above) / width).long().clamp(0, BINS - 1)
-    histogram = torch.zeros(len(code), BINS, dtype=torch.int64, device=code.device)
-    return Examples(
-        strongest=strongest.where(is_active, -1),
-        strongest_code=largest.where(is_active, 0),
-        middling=middling.where(is_other, -1),
-        middling_code=code.gather(1, middling).where(is_other, 0),
-        histogram=histogram.scatter_add_(1, bins, (code > active_above).long()),
     )
 
 
@@ -1272,11 +1206,6 @@ def report_text(model, report, path=None):
         ("locality", f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)"),
         ("mean code", f"{report.mean_code:.4f}"),
     ]
-    if report.digits is None:
-        lines.append(("labels", "the images have none, so there is no picture of the codes"))
-    elif report.missing_digits:
-        missing = ", ".join(map(str, report.missing_digits))
-        lines.append(("labels", f"there is no test image of {missing}, so the picture of the codes lacks them"))
     lines.append(("pictures", ""))
     return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
 
@@ -1474,8 +1403,8 @@ def file_name(path):
 
 
 def require_good_name(name, advice=""):
-    """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page
-    and its address. `advice` says how to get a shorter one."""
+    """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page.
+    `advice` says how to get a shorter one."""
     good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
     fault = f"{name!r} cannot be the name of pictures and a page"
     require(good, f"{fault}: take printable characters without \\, and no dot at the start")
@@ -1505,7 +1434,7 @@ INK_COLOURS = ("#f4fbff", "#b9e0ff", "#c9cdd3", "#cf6a4f", "#8a0712")  # from ta
 INK_IN_WORDS = "dark red adds ink, light blue takes it away"
 DPI = 100  # screen pixels per inch
 PARTS = 12  # units shown for each digit
-ROWS = 24  # units in the picture of examples
+ROWS, EXAMPLES = 24, 12  # units in the picture of units, and images of each
 
 
 @contextlib.contextmanager
@@ -1533,8 +1462,6 @@ def draw_pictures(model, report, data):
         "test": plot_rows(test_rows, f"{model.name}: test images"),
         "train": plot_rows(train_rows, f"{model.name}: training images"),
     }
-    if report.digits is not None:
-        figures["codes"] = plot_codes(model.name, report, word_for_label(model.dataset))
     return figures
 
 
@@ -1712,17 +1639,17 @@ def plot_units(model, report, images):
     """What units stand for: a row each for two dozen units, from the most to the least often active, with what it draws
     and looks for, and of the images [n, 784] uint8 those on which its code is largest."""
     units = units_from_most_active(report, ROWS)
-    strongest, codes = report.examples.strongest[units], report.examples.strongest_code[units]
-    columns, gap, white = 2 + STRONGEST, 8, np.uint8(255)
+    codes, strongest = report.code[:, units].T.topk(min(EXAMPLES, len(images)))
+    columns, gap, white = 2 + strongest.shape[1], 8, np.uint8(255)
     tiles = np.full((len(units), columns, PIXELS, 4), white)
     colours = ink_colours()
     for row, unit in enumerate(units):
         for column, weights in enumerate((model.dictionary[unit], model.encoder.weight[unit])):
             share = weights / weights.abs().max().clamp(min=1e-12)
             tiles[row, column] = colours((share / 2 + 0.5).numpy(), bytes=True)
-        examples = to_float(images[strongest[row].clamp(min=0)])
+        examples = to_float(images[strongest[row]])
         tiles[row, 2:, :, :3] = tint_explained(examples, model.dictionary[unit]).mul(255).round().byte().numpy()
-    tiles[:, 2:][strongest.numpy() < 0] = white  # there is no such image
+    tiles[:, 2:][codes.numpy() <= model.active_above] = white  # the unit is active on fewer
     title = (
         f"{model.name}: units from the most to the least often active, and the test images on which the code of each "
         "is largest, with that code; red: ink that the unit draws, blue: paper that it clears"
@@ -1765,33 +1692,6 @@ def tint_explained(images, picture):
     drawn, cleared = share.clamp(min=0).sqrt()[:, None], share.neg().clamp(min=0)[:, None]
     ink, paper = grey + drawn * (red - grey), 1 + 0.6 * cleared * (blue - 1)
     return paper + images[..., None] * (ink - paper)
-
-
-def plot_codes(name, report, digit_or_class):
-    """On which digits (or classes, of other data) a unit is active: one row a digit, one column a unit, units grouped
-    by the digit they prefer."""
-    digits = report.present_digits
-    shares = report.digits[digits].numpy()
-    peak = shares.max(axis=0)
-    preferred = np.where(peak > 0, shares.argmax(axis=0), len(digits))  # the dead come last
-    order = np.lexsort((-peak, preferred))  # by the digit they prefer, then by how much
-    width = max(1, round(960 / len(order)))
-    title = f"{name}: each {digit_or_class}'s share of the mean code of each unit"
-    if report.missing_digits:
-        title += f" (there are no test images of {', '.join(map(str, report.missing_digits))})"
-    figure, axes = new_mosaic_figure(
-        shares[:, order], title, (width, 24), left=42, bottom=38, right=90, cmap="magma_r", vmin=0, vmax=peak.max()
-    )
-    for row, digit in enumerate(digits):
-        axes.text(-0.5 - 8 / width, row, digit, size=10, color=INK, ha="right", va="center")
-    for edge in np.flatnonzero(np.diff(preferred[order])):
-        axes.axvline(edge + 0.5, color=QUIET, lw=0.6)
-    note = f"{len(order)} units, grouped by the {digit_or_class} they prefer, the most selective of each group first"
-    axes.text(-0.5, len(digits) - 0.5 + 8 / 24, note, size=9, color=QUIET, va="top")
-    if len(digits) > 1:  # of one digit all shares are 1
-        bar = figure.colorbar(axes.images[0], cax=axes.inset_axes((1.015, 0, 0.012, 1)))
-        bar.set_label("share of the unit's mean code" if len(digits) > 4 else "share", size=9, color=INK)
-    return figure
 
 
 @own_style()
@@ -1925,122 +1825,9 @@ def write_picture(figure, path):
     return path
 
 
-# 8. Page -----------------------------------------------------------------------------------------------
-def write_explorer(model, report, images, folder):
-    """Write `folder`/models/NAME.js, what the page needs to run a model on the CPU and to show its units, and say where
-    one sees it: the model's functions by name, its weights, two bytes each, and what its report says of it and of each
-    unit. When the page does not have these functions, a line says so, and there is no such file.
-
-    Args:
-        model: a trained Autoencoder on the CPU.
-        report: its Report.
-        images: [1 to 10, 784] test images in [0, 1], for the page's buttons.
-        folder: the page's.
-    """
-    path = folder / "models" / f"{model.name}.js"
-    functions = functions_of_page(model, images)
-    lacking = [role for role in ("activation", "squash") if functions[role] is None]
-    if lacking:
-        path.unlink(missing_ok=True)  # it would show what the model was before
-        reason = f"which has no function like its {' and '.join(lacking)}"
-        print_line(f"  {short_path(folder)}: {model.name} is not in the page, {reason}; its pictures are complete")
-        return
-    encoder_scale, encoder = two_bytes_each(model.encoder.weight)
-    dictionary_scale, dictionary = two_bytes_each(model.dictionary)
-    examples = report.examples
-    content = {
-        "name": model.name,
-        "dataset": model.dataset,
-        "hidden": len(model.dictionary),
-        **functions,
-        "active_above": model.active_above,
-        "mse": report.mse,
-        "encoder": pack(encoder, "<i2"),
-        "encoder_scale": pack(encoder_scale, "<f4"),
-        "dictionary": pack(dictionary, "<i2"),
-        "dictionary_scale": pack(dictionary_scale, "<f4"),
-        # For x itself, not x - mean.
-        "bias": pack(model.encoder.bias - model.encoder.weight @ model.mean_image, "<f4"),
-        "decoder_bias": pack(model.decoder.bias, "<f4"),
-        "median_code": pack(report.median_code, "<f4"),
-        "digits": None if report.digits is None else pack((255 * report.digits).round(), "u1"),
-        "missing_digits": report.missing_digits,
-        "frequency": pack(report.frequency, "<f4"),
-        "strongest": pack(examples.strongest % 65_536, "<u2"),  # -1 is 65535
-        "strongest_code": pack(examples.strongest_code, "<f4"),
-        "middling": pack(examples.middling % 65_536, "<u2"),
-        "middling_code": pack(examples.middling_code, "<f4"),
-        "histogram": pack(examples.histogram, "<u2"),
-        "images": pack((255 * images).round(), "u1"),
-        "image_digits": list(range(len(images))) if report.digits is None else report.present_digits,
-    }
-    write_script(path, content)
-    print_line(f"  {short_path(folder / 'index.html')}#{quote(model.name)}")
-
-
-def functions_of_page(model, images):
-    """What the page calls the functions of a model in evaluation mode, found by comparing what they make of images
-    [n, 784]: a dict of "activation", "k" and "squash". A function is None when the page does not have it, k when it is
-    not top_k."""
-    hidden = model.encoder(images - model.mean_image)
-    output = model.decoder(model.activation(hidden))
-    k = max(1, (model.activation(hidden.abs()) > 0).sum(dim=1).max().item())
-    activations = {
-        "relu": F.relu,
-        "sigmoid": torch.sigmoid,
-        "top_k": lambda hidden: F.relu(hidden) * (hidden >= hidden.topk(k).values[:, -1:]),  # the k largest of relu
-    }
-    squashes = {
-        "sigmoid": torch.sigmoid,
-        "clip": lambda output: output.clamp(0, 1),
-        "identity": lambda output: output,
-    }
-    activation = name_of(model.activation, activations, hidden)
-    squash = name_of(model.squash, squashes, output)
-    return {"activation": activation, "k": k if activation == "top_k" else None, "squash": squash}
-
-
-def name_of(function, named, values):
-    """Which of the functions `named`, a dict, makes the same of values [n, m] as `function`; None when none does."""
-    # These images may have no output that is to be cut off, and too few units above 0 for k to matter.
-    values = torch.cat([values, -values, 10 * values.abs()])
-    result = function(values)
-    return next((name for name, other in named.items() if torch.allclose(other(values), result, atol=1e-6)), None)
-
-
-def write_page(folder, data):
-    """Write to `folder` what the models in it share: the page, the list of the models' names, and the test images of
-    `data`."""
-    images = folder / f"images_{data.name}.js"
-    if data.name not in DOWNLOADED or not images.is_file():  # those are always the same
-        header = np.array([0x803, len(data.test_images), 28, 28], ">i4").tobytes()  # of MNIST's format
-        packed_images = gzip.compress(header + data.test_images.numpy().tobytes(), 6, mtime=0)
-        write_script(images, base64.b64encode(packed_images).decode())
-    write_script(folder / "models.js", sorted(path.stem for path in (folder / "models").glob("*.js")))
-    page = ROOT / "outputs" / "shipped" / "explore" / "index.html"
-    if real_path(folder) != page.parent:
-        write_file(folder / page.name, page.read_bytes(), "--output-dir")
-
-
-def write_script(path, content):
-    """Write a file that hands `content` to the page. (A page that was opened from disk may read no other files.)"""
-    write_file(path, f"explore({json.dumps(content)});\n".encode(), "--output-dir")
-
-
-def two_bytes_each(matrix):
-    """(scale [n, 1], whole numbers [n, m] from -32767 to 32767) whose product is nearly `matrix` [n, m]."""
-    scale = matrix.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 32_767
-    return scale, (matrix / scale).round()
-
-
-def pack(values, kind):
-    """A tensor as text: base64 of its numbers in one of numpy's types, "<f4" for four-byte floats."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind)).decode()
-
-
 @torch.no_grad()
 def write_outputs(model, report, data, folder, own_digits=None, form="png"):
-    """Write all pictures of a trained model, and its page, to a folder, and print where they are.
+    """Write all pictures of a trained model to a folder, and print where they are.
 
     Args:
         model: an Autoencoder; it ends on the CPU.
@@ -2055,18 +1842,16 @@ def write_outputs(model, report, data, folder, own_digits=None, form="png"):
     """
     require_trained(model)
     require_good_name(model.name)
-    require_own_data(model, data, "its page would show the wrong ones")
+    require_own_data(model, data, "its pictures would show the wrong ones")
     folder, model = full_path(folder), model.cpu()
     figures = draw_pictures(model, report, data)
     for name, digit in (own_digits or {}).items():
         figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
     pictures = [write_picture(figure, folder / f"{model.name}_{kind}.{form}") for kind, figure in figures.items()]
-    write_explorer(model, report, first_images(data.test_images, data.test_labels), folder / "explore")
-    write_page(folder / "explore", data)
     return pictures
 
 
-# 9. Command line ---------------------------------------------------------------------------------------
+# 8. Command line ---------------------------------------------------------------------------------------
 def main(cls):
     """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
     mend_streams()
@@ -2100,11 +1885,9 @@ def run(cls):
     asked_config = dict(asked[0].config)  # of the first, in which precision is still auto
     device = pick_device(options.device)
     models = [load_or_keep(model, options) for model in asked]
-    page = options.output_dir / "explore"
     for _, path in models:  # before the work, not after it
-        require_output_free(options.output_dir, page, path)
-    for folder in (options.output_dir, page, page / "models"):
-        require_writable(folder, "--output-dir")
+        require_output_free(options.output_dir, path)
+    require_writable(options.output_dir, "--output-dir")
     own_digits = read_own_digits(options.image)
 
     all_trained = all(model.history for model, _ in models)
@@ -2117,9 +1900,10 @@ def run(cls):
         if not model.history:
             train(model.to(device), on_device)
             save_checkpoint(model, path)
-        report = evaluate(model.to(device), on_device.test_images, on_device.test_labels)
+        report = evaluate(model.to(device), on_device.test_images)
         print_line(report_text(model, report, path))
         pictures += write_outputs(model, report, data, options.output_dir, own_digits, options.format)
+        print_line(page_line(model, path))
         compared.append((model, report))
 
     if len(models) > 1:
@@ -2127,6 +1911,17 @@ def run(cls):
         pictures += write_comparison(compared, asked_config, test_digits, options.output_dir, options.format)
     if options.show:
         show(pictures)
+
+
+def page_line(model, path):
+    """How to see a model on the page: its address, if it was put there after its weights at `path` were written, else
+    the command that puts it there."""
+    page = ROOT / "explore" / "index.html"
+    there = page.with_name("models") / f"{model.name}.js"
+    if there.is_file() and there.stat().st_mtime >= path.stat().st_mtime:
+        return f"page          {page.as_uri()}#{quote(model.name)}"
+    name = model.name if path == checkpoint_path(model.name) else short_path(path)
+    return f"page          python {shlex.quote(short_path(page.with_name('write.py')))} {shlex.quote(name)}"
 
 
 def parse_arguments(cls, arguments=None):
@@ -2295,14 +2090,11 @@ def require_replaceable(cls, path, even_if_damaged):
         print_line(f"{error}: it stays until the new weights are complete.")
 
 
-def require_output_free(folder, page, path):
-    """Raise UserError when weights at `path` would be in the way of pictures in `folder` or of the page's files in
-    `page`, or would be replaced by them."""
-    folder, page, path = real_path(folder), real_path(page), real_path(path)
+def require_output_free(folder, path):
+    """Raise UserError when weights at `path` would be in the way of pictures in `folder`."""
+    folder, path = real_path(folder), real_path(path)
     fault = f"--output-dir {short_path(folder)} is, or lies below, the file of the weights"
     require(path != folder and path not in folder.parents, f"{fault}: name another folder")
-    fault = f"{short_path(path)} cannot hold weights, since the page's files go to {short_path(page)}"
-    require(path != page and page not in path.parents, f"{fault}: name another file or folder")
 
 
 def read_own_digits(paths):

@@ -186,7 +186,7 @@ def report_of(data):
     @functools.cache
     def report_of(name):
         model = common.load_pretrained(name)
-        return model, common.evaluate(model, data.test_images, data.test_labels)
+        return model, common.evaluate(model, data.test_images)
 
     return report_of
 

@@ -236,7 +236,7 @@ def test_what_is_changed_after_the_training_is_not_saved(tiny, tmp_path):
 
 def test_what_is_not_trained_has_no_report_and_no_pictures(small, tmp_path):
     model = METHODS["sparse_l1"].build()
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     for use in (common.report_text, lambda *both: common.write_outputs(*both, small, tmp_path)):
         with pytest.raises(common.UserError, match="not trained yet"):
             use(model, report)
@@ -244,7 +244,7 @@ def test_what_is_not_trained_has_no_report_and_no_pictures(small, tmp_path):
 
 
 def test_pictures_and_page_are_of_the_models_own_data(tiny, small, tmp_path):
-    report = common.evaluate(tiny["sparse_l1"], small.test_images, small.test_labels)
+    report = common.evaluate(tiny["sparse_l1"], small.test_images)
     with pytest.raises(common.UserError, match="one of MNIST, and these images are of 'mine'"):
         common.write_outputs(tiny["sparse_l1"], report, small._replace(name="mine"), tmp_path)
     assert not list(tmp_path.iterdir())

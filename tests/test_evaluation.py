@@ -52,7 +52,7 @@ class Defined:
 
 
 def judge(model, small):
-    return Defined(model, small), common.evaluate(model, small.test_images, small.test_labels)
+    return Defined(model, small), common.evaluate(model, small.test_images)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_labels_that_lack_some_digits(trained, small):
 
 
 def test_without_labels_all_else_is_as_with_them(trained, small):
-    with_labels = common.evaluate(trained, small.test_images, small.test_labels)
+    with_labels = common.evaluate(trained, small.test_images)
     report = common.evaluate(trained, small.test_images, None)
     assert report.digits is None and report.missing_digits == []
     assert (report.loss, report.mse, report.kept) == (with_labels.loss, with_labels.mse, with_labels.kept)
@@ -180,7 +180,7 @@ def test_without_labels_all_else_is_as_with_them(trained, small):
 def test_the_last_test_loss_of_the_history_is_the_reports(trained, small):
     """One figure under one name."""
     model = trained
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     assert report.loss == pytest.approx(model.history.test_loss[-1], rel=1e-5)
     text = common.report_text(model, report, "x.pt").replace("\n", " ")
     assert f"test loss     {model.history.test_loss[-1]:.5f} {model.loss_name}" in text

@@ -35,7 +35,7 @@ def test_pictures_of_a_model_that_was_just_trained(small, tmp_path, capsys):
     """It still wants gradients."""
     model = SparseL1(hidden=16, epochs=1)
     common.train(model, small)
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     pictures = common.write_outputs(model, report, small, tmp_path)
     assert len(pictures) == 7 and (tmp_path / "explore" / "models" / f"{model.name}.js").is_file()
 

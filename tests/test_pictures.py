@@ -233,7 +233,7 @@ def test_ink_can_be_told_in_grey():
 def figures(small):
     """The figures of one model: of all methods they are drawn by the same functions."""
     model = METHODS["sparse_l1"].train(small, hidden=256)
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common, "ROWS", 6)
         return common.draw_pictures(model, report, small)
@@ -270,7 +270,7 @@ def test_the_loss_graph_says_how_k_changed(drawn, data):
 
 def test_a_k_that_does_not_change_is_not_drawn(small):
     model = METHODS["sparse_ksparse"].train(small, k=64)
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     assert len(common.plot_loss(model, report).axes) == 1
 
 

@@ -66,7 +66,7 @@ def test_pca_is_the_best_linear_code(small):
 
 def test_a_curve_ends_at_the_whole_model(trained, small):
     model = trained
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     curve = sparsity.kept_curve(model, small.test_images)
     assert curve[-1][1] == pytest.approx(report.mse, rel=1e-4) and curve[-1][0] <= 64
     assert dict(curve).get(25, report.kept[25]) == pytest.approx(report.kept[25], rel=1e-4)

@@ -55,7 +55,7 @@ def pictures(tiny, small, tmp_path):
 
     def draw(folder):
         model = tiny["sparse_l1"]
-        report = common.evaluate(model, small.test_images, small.test_labels)
+        report = common.evaluate(model, small.test_images)
         digits = common.first_images(small.test_images, small.test_labels)
         figures = common.draw_pictures(model, report, small)
         figures["comparison"] = common.plot_rows([("input", digits), ("k = 5", digits)], "comparison")
@@ -129,7 +129,7 @@ def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
     common.require_good_name(name)
     model = copy.deepcopy(tiny["sparse_kl"])
     model.name = name
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     digits = common.first_images(small.test_images, small.test_labels)
     for kind, figure in common.draw_pictures(model, report, small).items():
         if kind in ("loss", "features"):  # the two ways to write a title
@@ -172,7 +172,7 @@ def test_a_comparison_of_many_values_has_a_short_name(method):
 def test_no_title_is_wider_than_its_picture(tiny, small, method_name, name):
     model = copy.deepcopy(tiny[method_name])
     model.name = name
-    report = common.evaluate(model, small.test_images, small.test_labels)
+    report = common.evaluate(model, small.test_images)
     figures = common.draw_pictures(model, report, small)
     for kind, figure in figures.items():
         figure.draw_without_rendering()  # it is laid out then

@@ -66,7 +66,7 @@ def departures(cls):
 def figures(cls, config, data):
     """A dict of the figures of one model."""
     model = methods.trained(cls(**config), data)
-    report = common.evaluate(model, data.test_images, data.test_labels)
+    report = common.evaluate(model, data.test_images)
     return {
         model.loss_name: report.loss,
         "MSE": report.mse,

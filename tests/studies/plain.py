@@ -65,7 +65,7 @@ def main():
     for name, (method, config) in MODELS.items():
         cls = methods.CLASSES[method]
         models = methods.train(method, data, plain=True, **config), common.load_pretrained(cls(**config).name)
-        pairs[name] = [(model, common.evaluate(model, data.test_images, data.test_labels)) for model in models]
+        pairs[name] = [(model, common.evaluate(model, data.test_images)) for model in models]
         for kind, (model, report) in zip(("plain", "ours"), pairs[name], strict=True):
             figures = f"test loss {report.loss:.5f} ({model.loss_name}), test MSE {report.mse:.5f}"
             kept = ", ".join(f"MSE from {n} {error:.5f}" for n, error in report.kept.items())

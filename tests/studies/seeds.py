@@ -22,7 +22,7 @@ import common  # noqa: E402
 def figures(name, seed, data):
     """A dict of the figures of one model."""
     model = methods.train(name, data, seed=seed)
-    report = common.evaluate(model, data.test_images, data.test_labels)
+    report = common.evaluate(model, data.test_images)
     return {
         f"test loss ({model.loss_name})": report.loss,
         "test MSE": report.mse,
