@@ -1,8 +1,8 @@
 """Put models into the page: `python explore/write.py NAME ...`
 
 A NAME is that of weights in checkpoints/, or a path of weights elsewhere. For each, models/NAME.js has all that
-index.html needs to run the model and to show its units: its weights, two bytes each, the names of its functions, and for
-each unit the test images that light it. The names of all models that are there go to own.js, and the test images of
+index.html needs to run the model and to show its units: its weights, two bytes each, the names of its functions, and
+for each unit the test images that light it. The names of all models that are there go to own.js, and the test images of
 another data set than MNIST to images_NAME.js. Git ignores what you put there.
 
     from explore.write import write_model    # the same from Python, in the project's folder

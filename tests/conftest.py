@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "studies")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "studies"), str(ROOT / "explore")]
 
 import methods  # noqa: E402
 
@@ -119,8 +119,8 @@ def write_archives(data, folder):
 def project(tmp_path, small):
     """A copy of the project without weights, to train in; its data set "few" has the `small` images."""
     folder = tmp_path / "project"
-    (folder / "outputs" / "shipped" / "explore").mkdir(parents=True)
-    for name in ("common.py", *(f"{method}.py" for method in METHODS), "outputs/shipped/explore/index.html"):
+    (folder / "explore").mkdir(parents=True)
+    for name in ("common.py", *(f"{method}.py" for method in METHODS), "explore/index.html", "explore/write.py"):
         shutil.copy(ROOT / name, folder / name)
     write_archives(small, folder / "data" / "few" / "raw")
     return folder

@@ -33,8 +33,6 @@ def here(tmp_path, monkeypatch):
 def command(here, few, call, monkeypatch):
     """command("sparse_l1 --epochs 3"): how it Ended."""
     monkeypatch.setattr(common, "draw_pictures", lambda *arguments: {"empty": Figure()})
-    monkeypatch.setattr(common, "write_explorer", lambda *arguments: None)
-    monkeypatch.setattr(common, "write_page", lambda *arguments: None)
 
     def command(line):
         script, *words = line.split()
@@ -427,9 +425,11 @@ def test_git_ignores_what_users_train_and_nothing_that_is_shipped():
         return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
 
     for name in ("sparse_l1", "sparse_kl_seed1", "sparse_ksparse_k15", "mine"):
-        for file in (f"explore/models/{name}.js", f"{name}_features.png", f"{name}_comparison.png"):
+        for file in (f"{name}_features.png", f"{name}_comparison.png"):
             assert ignored(f"outputs/{file}") and not ignored(f"outputs/shipped/{file}")
-    assert ignored("outputs/explore/index.html") and not ignored("outputs/shipped/explore/index.html")
+    for file in ("own.js", "models/mine.js", "images_FashionMNIST.js"):
+        assert ignored(f"explore/{file}")
+    assert not ignored("explore/index.html") and not ignored("explore/write.py")
     assert ignored("checkpoints/sparse_l1_seed1.pt") and not ignored("sparse_l1.py")
     for name in SHIPPED:
-        assert not ignored(f"checkpoints/{name}.pt")
+        assert not ignored(f"checkpoints/{name}.pt") and not ignored(f"explore/models/{name}.js")

@@ -25,7 +25,7 @@ def on_device(small, device):
 def test_a_report_is_that_of_the_cpu(trained, small, on_device, device):
     model = trained
     expected = common.evaluate(model, small.test_images)
-    report = common.evaluate(model.to(device), on_device.test_images, on_device.test_labels)
+    report = common.evaluate(model.to(device), on_device.test_images)
     model.cpu()
     for figure in ("loss", "mse", "active", "locality", "mean_code"):
         assert getattr(report, figure) == pytest.approx(getattr(expected, figure), rel=1e-3), figure

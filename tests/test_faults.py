@@ -149,7 +149,7 @@ def test_output_that_nobody_reads_is_no_failure(few_archives, tmp_path):
         assert result.status == 0 and is_quiet(result.err), (kind, result)
         lines = [line for line in result.err.split("\n") if any(word in line for word in ("output", "space", "pipe"))]
         assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines), (kind, result)
-        assert len(list((tmp_path / kind).glob("*.png"))) == 7, kind
+        assert len(list((tmp_path / kind).glob("*.png"))) == 6, kind
     assert not temporary(tmp_path)
     assert common.load_pretrained(tmp_path / "new.pt").name == "new"
 
@@ -182,7 +182,7 @@ def after_an_epoch(monkeypatch):
 def test_output_folder_removed_meanwhile(room, places, few, call, after_an_epoch):
     after_an_epoch(lambda: shutil.rmtree(room / "pictures"))
     assert call("sparse_l1", "--train", "--hidden", 16, "--epochs", 3, *places).status == 0
-    assert len(list((room / "pictures").glob("*.png"))) == 7
+    assert len(list((room / "pictures").glob("*.png"))) == 6
 
 
 # Ends

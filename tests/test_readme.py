@@ -145,16 +145,16 @@ def test_probe_of_the_best_model(data):
 
 def test_results_beside_theirs(data, report_of):
     """Ours, on the same images as theirs."""
-    heading, first = "## Beside the documents' own", (data.test_images[:1200], data.test_labels[:1200])
-    thousand = (data.test_images[:1000], data.test_labels[:1000])
+    heading, first = "## Beside the documents' own", data.test_images[:1200]
+    thousand = data.test_images[:1000]
     rows = {
         "published train loss": lambda model, report: model.history.train_loss[-1],
         "test BCE, first 1,200 images (published 0.07757 and 0.0771)": lambda model, *_: (
-            common.evaluate(model, *first).loss
+            common.evaluate(model, first).loss
         ),
         "test BCE, all 10,000": lambda model, report: report.loss,
         "test MSE, all 10,000": lambda model, report: report.mse,
-        "MSE from 25 units, first 1,000 images": lambda model, *_: common.evaluate(model, *thousand).kept[25],
+        "MSE from 25 units, first 1,000 images": lambda model, *_: common.evaluate(model, thousand).kept[25],
         "active units": lambda model, report: report.active,
     }
     for name in ("sparse_l1", "sparse_kl"):

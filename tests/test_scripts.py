@@ -1,6 +1,5 @@
 """The scripts from end to end, as processes of their own, as a user runs them."""
 
-import json
 import sys
 
 import pytest
@@ -9,8 +8,7 @@ from conftest import METHODS, ROOT, command_of, contents, ended, environment, is
 
 import common
 
-KINDS = ("codes", "features", "loss", "parts", "test", "train", "units")
-LIST = "outputs/explore/models.js"  # of the models that are there when a run ends
+KINDS = ("features", "loss", "parts", "test", "train", "units")
 TINY = {"hidden": 32, "epochs": 1, "dataset": "few"}
 CONFIGS = {"sparse_l1": TINY, "sparse_kl": TINY, "sparse_ksparse": TINY | {"k": 5}}
 
@@ -28,7 +26,7 @@ def test_train_then_look(project, small, call, monkeypatch):
     first = {"sparse_l1": ended(l1), "sparse_kl": kl, "sparse_ksparse": ended(ksparse)}
     files = contents(project)
     assert {path: files[path] for path in given} == given  # what is shipped stays as it is
-    names, expected = {}, {f"outputs/explore/{file}" for file in ("index.html", "images_few.js", "models.js")}
+    names, expected = {}, set()
     for script, result in first.items():
         assert result.status == 0, result.err
         assert "There are no weights at" in result.out and "epoch 1/1" in result.out
@@ -36,7 +34,7 @@ def test_train_then_look(project, small, call, monkeypatch):
         names[script] = name
         pictures = {f"outputs/{name}_{kind}.png" for kind in KINDS}
         assert all(files[picture].startswith(b"\x89PNG") for picture in pictures)
-        expected |= {f"checkpoints/{name}.pt", f"outputs/explore/models/{name}.js", *pictures}
+        expected |= {f"checkpoints/{name}.pt", *pictures}
         for words in ("test MSE", "active units", "dead units", "idle units", *pictures):
             assert words in result.out.replace(str(project) + "/", "")
     assert {path for path in files if path not in given and "__pycache__" not in path} == expected
@@ -50,9 +48,7 @@ def test_train_then_look(project, small, call, monkeypatch):
         common.train(model, small._replace(name="few"))
         assert (model.config, model.history) == (other.config, other.history)
         assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
-    after = contents(project)
-    assert after.pop(LIST) == f"explore({json.dumps(sorted(names.values()))});\n".encode()
-    assert after == {path: content for path, content in files.items() if path != LIST}
+    assert contents(project) == files
 
 
 def test_ksparse_really_trains_sparsely(data):
@@ -74,7 +70,7 @@ def test_as_users_start_it(room):
     assert result.status == 0 and is_quiet(result.err), result.err
     assert "\n  here/kl_features.png\n" in result.out and "\n--show cannot open windows (" in result.out
     made = {path.name for path in (room / "here").iterdir()}
-    assert made == {"explore", *(f"kl_{kind}.png" for kind in KINDS)}
+    assert made == {*(f"kl_{kind}.png" for kind in KINDS)}
 
 
 def test_without_docstrings(call, monkeypatch):

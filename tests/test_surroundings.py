@@ -17,6 +17,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+import write
 from conftest import METHODS, ROOT, contents, environment
 
 import common
@@ -130,13 +131,12 @@ def test_a_name_that_is_taken_works_everywhere(tiny, small, name, tmp_path):
     model = copy.deepcopy(tiny["sparse_kl"])
     model.name = name
     report = common.evaluate(model, small.test_images)
-    digits = common.first_images(small.test_images, small.test_labels)
     for kind, figure in common.draw_pictures(model, report, small).items():
         if kind in ("loss", "features"):  # the two ways to write a title
             common.save_figure(figure, tmp_path / f"{name}_{kind}.png")
         title = "".join(text.get_text() for text in figure.texts) + figure.axes[0].get_title()
         assert name.replace(" ", "") in title.replace("\n", "").replace(" ", "")
-    common.write_explorer(model, report, digits, tmp_path)
+    write.write_model(model, small, tmp_path)
     content = (tmp_path / "models" / f"{name}.js").read_text().removeprefix("explore(").removesuffix(");\n")
     assert json.loads(content)["name"] == name
 
@@ -227,18 +227,6 @@ def test_weights_and_pictures_in_each_others_way(inside, refused):
     for options in (TRAIN, []):
         line = refused(*options, "--checkpoint", "folder", "--output-dir", "out")
         assert "folder is a folder: name a file" in line
-    for path in ("out/explore", "out/explore/index.html", "out/explore/models/mine.js"):
-        line = refused(*TRAIN, "--checkpoint", path, "--output-dir", "out")
-        assert f"{path} cannot hold weights, since the page's files go to out/explore: name another" in line
-
-
-def test_somebody_elses_file_where_the_page_goes(inside, refused):
-    (inside / "out").mkdir()
-    (inside / "out" / "explore").write_text("mine")
-    line = refused("--checkpoint", "l1.pt", "--output-dir", "out")
-    assert (
-        "cannot write out/explore: it is a file, and has to be a folder; name another place with --output-dir" in line
-    )
 
 
 def test_a_loop_of_links(inside, refused):
@@ -272,7 +260,7 @@ def test_letters_that_the_font_does_not_have(inside, call):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert call("sparse_l1", "--checkpoint", "稀疏.pt", "--output-dir", "out").status == 0
-    assert len(list((inside / "out").glob("稀疏_*.png"))) == 7
+    assert len(list((inside / "out").glob("稀疏_*.png"))) == 6
 
 
 def test_a_generated_name_that_is_too_long(refused):
@@ -350,7 +338,7 @@ def test_output_can_be_redirected_in_python(room, monkeypatch):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         common.main(METHODS["sparse_l1"].cls)
-    assert out.getvalue().endswith("out/explore/index.html#l1\n")
+    assert out.getvalue().endswith("explore/write.py l1.pt\n")
 
 
 def test_the_advice_fits_the_failure(tmp_path):

@@ -1,8 +1,9 @@
-"""Draw what the README shows: `python tests/studies/ship.py DIR ...` writes outputs/shipped/ anew.
+"""Draw what the README and the page show: `python tests/studies/ship.py DIR ...` writes outputs/shipped/ and
+explore/models/ anew.
 
 It takes the shipped weights, or with --train trains them first; and for sparsity.png clones of the documents' networks,
-as originals.py wants them. It is the only program that writes there: what a user draws goes to outputs/, which git
-ignores. Seven minutes on two cores. The picture of the page, explore.png, is a screenshot made by hand.
+as originals.py wants them. What a user draws goes to outputs/, which git ignores. Seven minutes on two cores. The
+picture of the page, explore.png, is a screenshot made by hand.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+import methods  # noqa: E402
 
 import common  # noqa: E402
 
@@ -42,6 +45,7 @@ def main():
     more = ["--train"] if options.train else []
     for script, *asked in COMMANDS:
         subprocess.run([sys.executable, ROOT / script, *asked, *more, "--output-dir", SHIPPED], check=True)
+    subprocess.run([sys.executable, ROOT / "explore" / "write.py", *methods.SHIPPED], check=True)
     draw_strokes(SHIPPED / "strokes.png")
     plain = [ROOT / "tests" / "studies" / "plain.py", "--output", SHIPPED / "plain_and_ours.png"]
     subprocess.run([sys.executable, *plain], check=True)
