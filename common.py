@@ -1,41 +1,30 @@
 """What the sparse autoencoders share, in the order of its use:
 
-1. errors and files  what all of the following uses
-2. data              MNIST, another data set of its form or your own, and minibatches of it
-3. model             one linear layer each way; a script adds activation, penalty and start
-4. training          the loop
-5. evaluation        what a model is worth, and with how few of its units
-6. checkpoints       weights in a file, of which nothing is executed
-7. pictures          losses, reconstructions, dictionary, parts, comparisons
-8. command line      the options are the model, and name its files
+1. errors and files
+2. data             MNIST, another data set of its form or your own, and minibatches of it
+3. model            one linear layer each way; a script adds activation, penalty and start
+4. training         the loop
+5. evaluation       what a model is worth, and with how few of its units
+6. checkpoints      weights in a file, of which nothing is executed
+7. pictures         losses, reconstructions, dictionary, units, parts
+8. command line     the options are the model, and name its files
 
 Shapes are written [batch, 784] and [batch, hidden]. Images are float32 in [0, 1], 0 being the background.
 """
 
-import sys
-
-# pip installs torch for 3.9 too, and there a training would be lost at its end.
-if sys.version_info < (3, 10):  # noqa: UP036
-    sys.exit(f"error: Python 3.10 or later is needed, and this is {sys.version.split()[0]}")
-
 import argparse
 import atexit
 import contextlib
-import csv
-import errno
 import gc
 import gzip
 import hashlib
-import importlib
+import importlib.util
 import io
 import math
 import os
-import re
 import shlex
-import signal
+import sys
 import tempfile
-import textwrap
-import threading
 import warnings
 import zipfile
 import zlib
@@ -46,9 +35,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
@@ -61,515 +53,159 @@ class UserError(ValueError):
     """Something the user can mend. Its text is one line: what is wrong, and what to do."""
 
 
-class DamagedCheckpoint(UserError):
-    """A file without weights that this version can read: cut off, garbled, or of an earlier version."""
-
-
 def require(condition, message):
     """Raise UserError with `message` unless `condition` holds."""
     if not condition:
         raise UserError(message)
 
 
-def is_whole(number, low, high):
-    """Whether `number` is a whole number, Python's or numpy's, from `low` to `high`."""
-    return isinstance(number, Integral) and low <= number <= high
+def reason_of(error):
+    """What an exception says, on one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def full_path(text):
-    """A path as the user means it: ~ is the home folder. A link keeps its own name. UserError when it is empty."""
-    require(str(text), "a path is empty")
+    """A path as the user means it: ~ is the home folder."""
     return Path(os.path.expanduser(text)).absolute()
-
-
-def real_path(path):
-    """Where a path leads when links are followed; Path.resolve raises on a loop of them."""
-    return Path(os.path.realpath(path))
 
 
 def short_path(path):
     """A path as the user would type it: relative when it lies below the working directory."""
-    with contextlib.suppress(ValueError, OSError):
-        return str(Path(path).absolute().relative_to(Path.cwd()))
-    return str(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def first_line(error):
-    """What an exception says, short enough to be quoted."""
-    text = str(error).strip().split("\n")[0][:100]
-    return "".join(filter(str.isprintable, text)) or type(error).__name__
-
-
-def print_line(text):
-    """Print a line. When nobody reads it any more (`| head -1`), or the disk is full, printing stops and the work goes
-    on."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        sys.stdout = open(os.devnull, "w")
-        if not isinstance(error, BrokenPipeError):
-            with contextlib.suppress(OSError):  # it may be on the same disk
-                print(f"standard output: {error.strerror}; the work goes on without it", file=sys.stderr)
-
-
-def write_file(path, content, option="--output-dir"):
-    """Write bytes to a file that appears whole or not at all; one that is there already stays until then. UserError
-    when it cannot be written, with the command line's `option` as a way out."""
-    try:
-        path = real_path(path)  # a link stays a link
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
-            unnamed = Path(folder, "content")
-            with open(unnamed, "wb") as file:
-                file.write(content)
-                file.flush()
-                try:
-                    os.fsync(file.fileno())
-                except OSError as error:
-                    if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # network drives may have none
-                        raise
-            os.replace(unnamed, path)
-    except OSError as error:
-        raise UserError(cannot_write(path, error, option)) from error
-
-
-def require_writable(folder, option):
-    """Raise UserError unless a file can be written to `folder`, which is made if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(cannot_write(folder, error, option)) from error
-
-
-def cannot_write(path, error, option):
-    """What to say of an OSError."""
-    advice, reason = f"name another place with {option}", error.strerror or error
-    if isinstance(error, FileExistsError):
-        reason = "it is a file, and has to be a folder"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        advice = f"make room, or {advice}"
-    return f"cannot write {short_path(path)}: {reason}; {advice}"
+def write_file(path, content):
+    """Write bytes to a file that appears whole or not at all; one that is there already stays until then."""
+    path = Path(os.path.realpath(path))  # a link stays a link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+        unnamed = Path(folder, "content")
+        unnamed.write_bytes(content)
+        os.replace(unnamed, path)
 
 
 # 2. Data -----------------------------------------------------------------------------------------------
-TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
 DOWNLOADED = ("MNIST", "FashionMNIST", "KMNIST")  # torchvision's names; any other is a data set of the user's own
-# MNIST's md5 sums, packed as torchvision has them (to import it takes as long as torch, and to look at a model needs no
-# more), and unpacked.
-MNIST_CHECKSUMS = {
-    "train-images-idx3-ubyte.gz": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte.gz": ("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
-    TEST_IMAGES: ("9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte.gz": ("ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
-}
 
 
 class Data(NamedTuple):
-    """Images and their labels, which may lack some of the ten classes, or be None."""
+    """Images and their labels."""
 
     train_images: torch.Tensor  # [n, 784] uint8, 0 is the background; MNIST has 60000
-    train_labels: torch.Tensor | None  # [n] int64, 0 to 9
+    train_labels: torch.Tensor | None  # [n] int64
     test_images: torch.Tensor  # [m, 784] uint8; MNIST has 10000
-    test_labels: torch.Tensor | None  # [m] int64, 0 to 9
-    name: str = "own"  # the data set's, which load_data gives; what is put together by hand is never taken for MNIST
+    test_labels: torch.Tensor | None  # [m] int64
+    name: str = "own"  # the data set's, which load_data gives
 
 
-def load_data(dataset="MNIST", data_dir=ROOT / "data", train_count="all"):
-    """A data set as Data, from the four archives in `data_dir`/`dataset`/raw (`data_dir` is what torchvision calls the
-    root).
+def load_data(dataset="MNIST", data_dir=ROOT / "data", for_training=True):
+    """A data set as Data, from the four archives in `data_dir`/`dataset`/raw, where torchvision leaves them.
 
     Args:
-        dataset: "MNIST", "FashionMNIST" or "KMNIST", whose archives have to be those that torchvision downloads. Any
-            other name is a folder of the user's own with archives of that form and those names: at least one image of
-            28 x 28 for training and one for testing. They may lie there unpacked, without .gz. The labels may be
-            missing.
-        data_dir: a folder. An archive of the three that is missing there is downloaded; one that is there is never
-            written.
-        train_count: how many of the training images to read, from the first on; "all"; or None: until there is one of
-            each label, or without labels ten. To look at a trained model takes no more, and torchvision would read all
-            60,000 and unpack them into the folder.
+        dataset: "MNIST", "FashionMNIST" or "KMNIST", of which torchvision downloads what is missing; or the name of a
+            folder of the user's own, with archives of that form and those names, whose labels may be missing. An
+            archive may lie there unpacked, without .gz.
+        data_dir: a folder, torchvision's root.
+        for_training: else only the first training images are read, until there is one of each label, or without labels
+            ten. To look at a trained model takes no more.
 
     Raises:
-        UserError: the name cannot be a folder's; an archive is damaged, another one or missing, or cannot be
-            downloaded, checked or written; or `train_count` is not from 0 to the number of training images.
+        UserError: an archive is missing and cannot be downloaded, or it is damaged or of another form.
     """
-    is_name = isinstance(dataset, str) and is_dataset_name(dataset)
-    wanted = "that of a folder, without / or \\, not hidden and not long"
-    require(is_name, f"a data set's name is {wanted}, not {str(dataset)!r}")
-    root = full_path(data_dir)
-    is_too_deep = (root / TEST_IMAGES).exists() or (root / "raw" / TEST_IMAGES).exists()
-    require(not is_too_deep, f"{short_path(root)} is inside of {dataset}: name the folder around it")
-    train_images, train_labels, test_images, test_labels = (  # where they lie
-        find_archive(root / dataset / "raw" / name, dataset) for name in MNIST_CHECKSUMS
-    )
-    size, test_size = count_images(train_images), count_images(test_images)
-    train_labels, test_labels = load_labels(train_labels, size), load_labels(test_labels, test_size)
-    if train_count == "all":
-        train_count = size
-    elif train_count is None:
-        train_count = min(10, size) if train_labels is None else max(first_of_each(train_labels)) + 1
-    good = is_whole(train_count, 0, size)
-    require(good, f'train_count has to be a whole number from 0 to {size}, "all" or None, not {train_count}')
-    return Data(
-        train_images=load_images(train_images, size, train_count),
-        train_labels=None if train_labels is None else train_labels[:train_count],
-        test_images=load_images(test_images, test_size, test_size),
-        test_labels=test_labels,
-        name=dataset,
-    )
+    folder = full_path(data_dir) / dataset / "raw"
+    train_labels = read_archive(folder / "train-labels-idx1-ubyte", dataset)
+    test_labels = read_archive(folder / "t10k-labels-idx1-ubyte", dataset)
+    count = None
+    if not for_training:
+        count = 10 if train_labels is None else max(first_of_each(train_labels)) + 1
+        train_labels = None if train_labels is None else train_labels[:count]
+    train_images = read_archive(folder / "train-images-idx3-ubyte", dataset, count)
+    test_images = read_archive(folder / "t10k-images-idx3-ubyte", dataset)
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+        good = len(images) > 0 and images.shape[1:] == (28, 28) and (labels is None or labels.shape == images.shape[:1])
+        fault = f"{dataset} has to have images of 28 x 28, and none or as many labels, in {short_path(folder)}"
+        require(
+            good, f"{fault}; found: images {list(images.shape)}, labels {labels is not None and list(labels.shape)}"
+        )
+    return Data(train_images.flatten(1), train_labels, test_images.flatten(1), test_labels, dataset)
 
 
-def is_dataset_name(name):
-    """Whether a data set may be called so: a folder is, and weights and pictures bear its name."""
-    is_short = len(name.encode(errors="replace")) <= 60
-    return is_short and name.isprintable() and name[:1] not in ("", ".") and "/" not in name and "\\" not in name
-
-
-def word_for_label(dataset):
-    """What the labels of a data set are."""
-    return "digit" if dataset == "MNIST" else "class"
-
-
-def find_archive(path, dataset):
-    """Where the archive that belongs to `path` lies. MNIST's and the user's own may be unpacked, as torchvision and
-    browsers leave them, and be called train-images.idx3-ubyte. Those of the three data sets are checked, and downloaded
-    if they are missing; one of the user's own is None if it is missing and holds labels."""
-    unpacked = [path.with_name(name) for name in (path.stem, path.stem.replace("-idx", ".idx"))]
-    if dataset in DOWNLOADED:
-        if not os.path.lexists(path):
-            for found in filter(os.path.isfile, unpacked):
-                if checksum_of(found) in checksums(path, dataset):
-                    return found
-            print_line(f"Downloading {dataset}: {path.name} is missing in {short_path(path.parent)}")
-            write_file(path, download(path, dataset), "--data-dir")
-        require_genuine(path, dataset)
-        return path
-    for found in (path, *unpacked):
-        if os.path.isfile(found):
-            return found
-    fault = f"{dataset} is none of {', '.join(DOWNLOADED)}, which are downloaded, and {path.name} is missing in"
-    require("labels" in path.name, f"{fault} {short_path(path.parent)}, where data of your own belongs")
-    return None
-
-
-def checksum_of(path):
-    """The md5 sum of a file."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def require_genuine(path, dataset):
-    """Raise UserError unless an archive holds what the one does that torchvision downloads: weights of other images
-    would be taken for weights of this data set."""
-    advice = advice_on(path, "move it away to have it downloaded")
-    own = short_path(path.parents[2] / "YOURNAME" / "raw")
-    require(
-        checksum_of(path) in checksums(path, dataset),
-        f"{short_path(path)} is not {dataset}'s (it is damaged, or data of your own): {advice}; or if it is your own, "
-        f"move it to {own} and name it with --dataset YOURNAME",
-    )
-
-
-def checksums(path, dataset):
-    """The md5 sums that the archive of one of the three data sets may have that is to lie at `path`: the packed one,
-    and for MNIST the unpacked one. UserError when they are not to be had."""
-    if dataset == "MNIST":
-        return MNIST_CHECKSUMS[path.name]
+def read_archive(unpacked, dataset, count=None):
+    """The images [n, 28, 28] uint8 or labels [n] int64 of the archive NAME.gz, or of the file NAME where it lies
+    unpacked; the first `count` if that is given. None when they are labels of the user's own that are not there."""
+    path = unpacked.with_name(f"{unpacked.name}.gz")
+    if not path.is_file() and unpacked.is_file():
+        path = unpacked
+    elif not path.is_file() and dataset in DOWNLOADED:
+        download(path, dataset)
+    elif not path.is_file():
+        fault = f"{path.name} is missing in {short_path(path.parent)}, where the images of {dataset} belong"
+        require("labels" in path.name, f"{fault}; {', '.join(DOWNLOADED)} are downloaded")
+        return None
     try:
-        from torchvision import datasets  # only here and below: importing it takes as long as torch
-
-        return [dict(getattr(datasets, dataset).resources)[path.name]]
-    except Exception as error:  # a torchvision that does not fit to torch raises many kinds
-        fault = f"{short_path(path)} cannot be checked, as torchvision cannot be imported ({first_line(error)})"
-        raise UserError(f"{fault}: install the torchvision that fits to torch {torch.__version__}") from error
-
-
-def advice_on(path, otherwise):
-    """What to do when an archive is missing or another one: in a clone git has those of MNIST."""
-    if ROOT / "data" / "MNIST" in real_path(path).parents and (ROOT / ".git").exists():
-        return "restore it with `git checkout data`"
-    return otherwise
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            dimensions = file.read(4)[3]
+            shape = np.frombuffer(file.read(4 * dimensions), ">i4").tolist()
+            shape[0] = shape[0] if count is None else min(count, shape[0])
+            content = file.read() if count is None else file.read(math.prod(shape))  # the end has a checksum
+        values = torch.from_numpy(np.frombuffer(bytearray(content), np.uint8).reshape(shape))
+    except (gzip.BadGzipFile, zlib.error, EOFError, IndexError, ValueError) as error:
+        fault = f"{short_path(path)} is damaged, or not in the form of MNIST's archives ({reason_of(error)})"
+        raise UserError(f"{fault}: replace it, or move it away") from error
+    return values.long() if "labels" in path.name else values
 
 
 def download(path, dataset):
-    """The content of the archive of one of the three data sets that is to lie at `path`, verified; UserError with the
-    reason when it cannot be had."""
-    try:
-        from torchvision import datasets
-        from torchvision.datasets.utils import download_url
+    """Download the archive of one of torchvision's data sets that belongs to `path`; torchvision verifies it."""
+    from torchvision import datasets  # only here: to import it takes as long as torch
+    from torchvision.datasets.utils import download_url
 
-        source = getattr(datasets, dataset)
-        for mirror in source.mirrors:
-            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-                try:
-                    download_url(mirror + path.name, folder, path.name, dict(source.resources)[path.name])
-                    return Path(folder, path.name).read_bytes()
-                except Exception as error:  # whatever it is, the next mirror may do
-                    reason = error
-    except Exception as error:  # a torchvision that does not fit to torch raises many kinds
-        reason = error
-    fault = f"{path.name} is missing in {short_path(path.parent)} and cannot be downloaded ({first_line(reason)})"
-    raise UserError(f"{fault}: {advice_on(path, 'put it there, or name another folder with --data-dir')}")
-
-
-def count_images(path):
-    """How many images an archive holds: at least one, each of 28 x 28."""
-    with open_archive(path) as file:
-        size, height, width = read_shape(file, 3)
-        if (height, width) != (28, 28):
-            raise ValueError(f"its images are {height} x {width}, not 28 x 28")
-        if size < 1:
-            raise ValueError("it has no images")
-    return size
-
-
-def load_images(path, size, count):
-    """The first `count` images [count, 784] uint8 of an archive of `size`."""
-    with open_archive(path) as file:
-        read_shape(file, 3)
-        return read_entries(file, size, count, PIXELS).view(-1, PIXELS)
-
-
-def load_labels(path, size):
-    """The labels [size] int64 of an archive; None when there is none."""
-    if path is None:
-        return None
-    with open_archive(path) as file:
-        (found,) = read_shape(file, 1)
-        if found != size:
-            raise ValueError(f"it has {found} labels for {size} images")
-        labels = read_entries(file, size, size, 1).long()
-        if labels.max() > 9:
-            raise ValueError(f"it has labels up to {labels.max()}, and they go from 0 to 9")
-    return labels
-
-
-@contextlib.contextmanager
-def open_archive(path):
-    """The content of an archive as a file, to be read inside: UserError in place of a ValueError there, and of what
-    gzip raises. It may be unpacked, whatever its name is: browsers do that and leave the .gz."""
-    with open(path, "rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if is_packed else open(path, "rb") as file:
-            yield file
-    except (gzip.BadGzipFile, EOFError, ValueError, zlib.error) as error:
-        fault = f"{short_path(path)} is damaged, or not in the form of MNIST's archives ({first_line(error)})"
-        raise UserError(f"{fault}: mend or replace it") from error
-
-
-def read_shape(file, dimensions):
-    """The header of an archive of bytes: so many whole numbers. Raises ValueError when it is another one."""
-    header = file.read(4 + 4 * dimensions)
-    if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
-        raise ValueError("it does not begin as they do")
-    return np.frombuffer(header[4:], dtype=">i4").tolist()
-
-
-def read_entries(file, size, count, width):
-    """The first `count` of `size` entries of `width` bytes that follow the header: [count * width] uint8. Raises
-    ValueError when there are fewer, or more than `size`."""
-    # Reading to the end makes gzip verify its checksum.
-    content = bytearray(file.read() if count == size else file.read(count * width))
-    if len(content) < count * width:
-        raise ValueError("it is too short")
-    if len(content) > count * width:
-        raise ValueError("it is too long")
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8))
+    source = getattr(datasets, dataset)
+    print(f"Downloading {path.name} of {dataset} to {short_path(path.parent)}")
+    for mirror in source.mirrors:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                download_url(mirror + path.name, folder, path.name, dict(source.resources)[path.name])
+                return write_file(path, Path(folder, path.name).read_bytes())
+            except (OSError, RuntimeError) as error:  # no network; not what torchvision expects
+                reason = reason_of(error)
+    fault = f"{path.name} is missing in {short_path(path.parent)} and cannot be downloaded ({reason})"
+    raise UserError(f"{fault}: put it there, or name another folder with --data-dir")
 
 
 def to_float(images):
     """[n, 784] uint8 -> [n, 784] float32 in [0, 1], a tensor of its own. Raises UserError for other types."""
-    require(images.dtype == torch.uint8, f"to_float wants bytes, torch.uint8, not {images.dtype}")
+    require(images.dtype == torch.uint8, f"to_float takes bytes, torch.uint8, not {images.dtype}")
     return images.float().div_(255)
 
 
 def batches(images, batch_size, generator=None):
-    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, the last with what is left over: in a new
-    order that is drawn from `generator`, a torch.Generator, or without one in the order that they have. Each batch is
-    one gather from bytes in memory: a DataLoader, which decodes every image again in every epoch, takes longer than the
+    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, all of nearly one size: in a new order that
+    is drawn from `generator`, a torch.Generator, or without one in the order that they have. Each batch is one gather
+    from bytes in memory: a DataLoader, which decodes every image again in every epoch, takes longer than the
     training."""
+    count = math.ceil(len(images) / batch_size)
     if generator is None:
-        return map(to_float, images.split(batch_size))
+        return map(to_float, images.tensor_split(count))
     order = torch.randperm(len(images), generator=generator).to(images.device)
-    return (to_float(images.index_select(0, chosen)) for chosen in order.split(batch_size))
+    return (to_float(images.index_select(0, chosen)) for chosen in order.tensor_split(count))
 
 
 def first_of_each(labels):
-    """Where the first image of each digit is, the digits in their order, of those that occur among labels [n]."""
+    """Where the first image of each label is, the labels in their order, of those that occur among labels [n]."""
     return np.unique(labels.numpy(), return_index=True)[1].tolist()
 
 
 def first_images(images, labels):
-    """The first image of each digit that there is, or without labels (None) the first ten: [up to 10, 784] in [0, 1],
-    of images [n, 784] uint8."""
-    return to_float(images[:10] if labels is None else images[first_of_each(labels)])
+    """The first image of each label, or without labels (None) of all: [up to 10, 784] in [0, 1], of images [n, 784]
+    uint8."""
+    return to_float(images[:10] if labels is None else images[first_of_each(labels)[:10]])
 
 
-def read_digit(image):
-    """A photograph or a drawing of one digit as MNIST would have it: the digit in 20 x 20 pixels, its centre of mass in
-    the middle of 28 x 28, bright on dark. It may be of any size, in any colours, on a transparent ground, and unevenly
-    lit; specks, and what stays at the edge, are left out. What has 28 x 28 pixels and is bright on black stays so.
-
-    Args:
-        image: the path of a file, an open file, a PIL.Image, or an array or a tensor: [height, width] or
-            [height, width, 3] of bytes, or [784].
-
-    Returns:
-        [784] float32 in [0, 1].
-
-    Raises:
-        UserError: it cannot be read as an image, nothing is drawn in it, or its light is too uneven to tell what is.
-    """
-    name = short_path(image) if isinstance(image, str | os.PathLike) else "the image"
-    colours = read_colours(image, name)
-    edge = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
-    ground = np.median(edge, axis=0)
-    if colours.shape[:2] == (28, 28) and not ground.any() and colours.max() > 0.5:
-        return torch.from_numpy(colours.max(axis=2).ravel())
-    height, width, _ = colours.shape
-    scale = min(1, 96 / max(height, width))
-    small = resize(colours, max(1, round(scale * width)), max(1, round(scale * height)))
-    if (np.abs(small - ground).max(axis=2) < 1 / 8).mean() < 1 / 4:  # the edge is a frame
-        ground = np.median(small, axis=(0, 1))
-    away = np.abs(colours - ground).max(axis=2)
-    is_exact = (away == 0).mean() > 1 / 4 and (away[away < 0.05] == 0).mean() > 0.8  # no camera has made it
-    is_even = (np.abs(edge - ground).max(axis=1) < 0.08).mean() > 0.98 and (away < 0.08).mean() > 0.6
-    if is_exact or is_even:
-        papers = [np.broadcast_to(ground, small.shape)]
-    else:  # the paper is what is most common around each place, and two sizes of what is around have to agree
-        papers = [local_median(small, part) for part in (0.3, 0.2)]
-    digits = [digit_on(paper, ground, small, colours) for paper in papers]
-    require(all(digit is not None for digit in digits), f"nothing is drawn in {name}, or too faintly")
-    is_clear = np.corrcoef(digits[0], digits[-1])[0, 1] > 0.8
-    advice = "take it in even light, without a shadow on it"
-    require(is_clear, f"the light in {name} is too uneven to tell the digit from shadows: {advice}")
-    return torch.from_numpy(digits[0])
-
-
-def local_median(colours, part):
-    """The median colour around each pixel of an image [height, width, 3], in windows that are this part as long as the
-    image. It follows the edge of a shadow, and does not see strokes narrower than half a window."""
-    half = round(part * max(colours.shape) / 2)
-    rows, columns = (min(half, size - 1) for size in colours.shape[:2])
-    padded = np.pad(colours, ((rows, rows), (columns, columns), (0, 0)), "reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * rows + 1, 2 * columns + 1), (0, 1))
-    return np.median(windows, axis=(3, 4))
-
-
-def digit_on(paper, ground, small, colours):
-    """The digit [784] in [0, 1] on a sheet whose colours are `paper` [h, w, 3] in its light, and would be `ground` [3]
-    in even light. `colours` is the image [height, width, 3], `small` the same at the size of `paper`. None when nothing
-    is drawn."""
-    from PIL import Image
-
-    def ink_on(colours, paper, sign):
-        """How far colours are from the paper, the light divided out: the strongest of the three."""
-        even = (colours * ((ground + 0.03) / (paper + 0.03))).clip(max=1)
-        return (sign * (even - ground)).max(axis=2).clip(min=0).astype(np.float32)
-
-    sign = max((-1, 1), key=lambda sign: np.square(ink_on(small, paper, sign)).sum())  # dark on bright, or the reverse
-    height, width, _ = colours.shape
-    ink = ink_on(colours, resize(paper, width, height), sign)
-    overview = Image.fromarray(ink)
-    overview.thumbnail((128, 128), Image.Resampling.BOX)
-    overview = np.asarray(overview)
-    if overview.max() <= 0.1:
-        return None
-    parts = main_parts(overview > 0.2 * overview.max())  # below are paper, and the noise of a camera
-    darkest = overview[parts].max()
-    mask = Image.fromarray(parts.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-    ink = (ink * np.asarray(mask)).clip(max=darkest)
-    ink[ink < 0.2 * darkest] = 0
-    rows, columns = (np.nonzero(ink.max(axis=axis) > 0.5 * darkest)[0] for axis in (1, 0))
-    box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, None]
-    scale = 20 / max(box.shape)
-    digit = resize(box, *(max(1, round(scale * side)) for side in (box.shape[1], box.shape[0])))[:, :, 0]
-    image = np.zeros((28, 28), np.float32)
-    top, left = (first_of_centred(digit.sum(axis=axis)) for axis in (1, 0))
-    image[top : top + digit.shape[0], left : left + digit.shape[1]] = digit / digit.max()  # thin strokes have faded
-    return image.ravel()
-
-
-def first_of_centred(ink):
-    """Where a digit with this ink [up to 20] along one side begins, so that its centre of mass is at 14, MNIST's
-    middle, and all of it inside."""
-    centre = (ink * np.arange(len(ink))).sum() / ink.sum()
-    return min(max(1, round(14 - centre)), 27 - len(ink))
-
-
-def resize(colours, width, height):
-    """An image [height, width, channels] float32 in another size."""
-    from PIL import Image
-
-    channels = (Image.fromarray(np.ascontiguousarray(channel, np.float32)) for channel in np.moveaxis(colours, 2, 0))
-    return np.dstack([channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels])
-
-
-def main_parts(drawn):
-    """Which pixels of an image are the digit, and a margin of one pixel around it, when `drawn` [height, width] says
-    which are not background. Specks are left out: whatever is smaller than a twentieth of the largest connected part.
-    So is what touches the edge and stays out of the middle, like the black frame of a scanner."""
-    from PIL import Image, ImageDraw, ImageFilter
-
-    # With a margin, diagonal lines hold together: Pillow fills along rows and columns.
-    unfilled = Image.fromarray(drawn.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
-    height, width = drawn.shape
-    parts, central = [], []
-    while (left := np.argwhere(np.asarray(unfilled) == 1)).size:
-        row, column = left[0].tolist()
-        ImageDraw.floodfill(unfilled, (column, row), 2)
-        part = np.asarray(unfilled) == 2
-        ImageDraw.floodfill(unfilled, (column, row), 0)
-        parts.append(part)
-        rows, columns = (part & drawn).any(axis=1), (part & drawn).any(axis=0)
-        touches_edge = rows[0] or rows[-1] or columns[0] or columns[-1]
-        is_in_middle = part[height // 4 : height - height // 4, width // 4 : width - width // 4].any()
-        if is_in_middle or not touches_edge:
-            central.append(part)
-    parts = central or parts
-    largest = max(part.sum() for part in parts)
-    return np.any([part for part in parts if part.sum() >= largest / 20], axis=0)
-
-
-def read_colours(image, name):
-    """The colours [height, width, 3] float32 in [0, 1] of an image, as `read_digit` takes it. What is transparent
-    becomes white under dark colours, and black under bright ones. UserError, with its name, when it cannot be read."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if isinstance(image, str | os.PathLike):
-                path = full_path(image)
-                require(os.path.exists(path), "there is no such file")
-                require(os.path.isfile(path), "it is not a file")  # reading a pipe would wait for ever
-                image = io.BytesIO(path.read_bytes())
-            if hasattr(image, "read"):
-                image = Image.open(image)
-            elif not isinstance(image, Image.Image):
-                array = np.asarray(image)
-                image = Image.fromarray(array.reshape(28, 28) if array.size == PIXELS else array)
-            picture = ImageOps.exif_transpose(image)
-            require(picture.width and picture.height, "it has no pixels")
-            if picture.mode[0] in "IF":  # 16 bits and more, which convert would cut off
-                values = np.asarray(picture, np.float32)
-                require(np.isfinite(values).all(), "it has NaN or infinity in it")
-                low, high = min(0, values.min()), max(1e-12, values.max())
-                return np.dstack([(values - low) / (high - low)] * 3).astype(np.float32)
-            picture = picture.convert("RGBA")
-            picture.thumbnail((1024, 1024))  # a digit needs no more, and a photograph would take seconds
-            colours = np.asarray(picture, np.float32) / 255
-    except UnidentifiedImageError:
-        advice = "save it as JPEG or PNG (HEIC, which phones make, is not read)"
-        raise UserError(f"{name} is in no format that can be read here: {advice}") from None
-    except Exception as error:  # Pillow raises many kinds on files that are damaged, huge or none
-        raise UserError(f"{name} cannot be read as an image ({first_line(error)})") from error
-    colours, opacity = colours[:, :, :3], colours[:, :, 3:]
-    visible = (colours.mean(axis=2, keepdims=True) * opacity).sum() / max(1e-12, opacity.sum())
-    ground = 1 if visible < 0.5 else 0
-    return colours * opacity + ground * (1 - opacity)
+def fingerprint_of(images):
+    """A few letters that are others for other images [n, 784] uint8."""
+    return hashlib.sha256(np.ascontiguousarray(images.cpu())).hexdigest()[:16]
 
 
 # 3. Model ----------------------------------------------------------------------------------------------
@@ -581,8 +217,8 @@ class Autoencoder(nn.Module):
         output         = decoder(code)               [batch, 784]
         reconstruction = squash(output)              [batch, 784], in [0, 1]
 
-    Here `mean` is the mean image of the training set, or 0 when `input` is "pixels". Row j of `encoder.weight` is what
-    unit j looks for, row j of `dictionary` what it draws.
+    Here `mean` is the mean image of the training set, or 0 with `plain`. Row j of `encoder.weight` is what unit j looks
+    for, row j of `dictionary` what it draws.
 
     The loss is `reconstruction_loss` + `penalty`. A script's subclass declares its `hyperparameters`, and says what
     makes its method different:
@@ -590,23 +226,30 @@ class Autoencoder(nn.Module):
         initialise()                         sets the weights that training starts from; `mean_image` is there already
         activation(hidden)                   the code, never negative
         penalty(hidden, code)                a scalar
-        squash(output)                       the reconstruction; if not said otherwise the sigmoid
-        reconstruction_loss(output, images)  a scalar, a mean over images and pixels; if not said otherwise the
-                                             cross-entropy (BCE)
-        schedule(progress)                   hyperparameters that change in training: a dict of their values when this
-                                             part of it lies behind, in [0, 1]; if not said otherwise none do
-        after_step(progress)                 constraints, after each step and once before the first; if not said
-                                             otherwise nothing
 
-    `initialise` and `after_step` run without gradients.
+    and, where they are not those of this class,
+
+        squash(output)                       the reconstruction; the sigmoid
+        reconstruction_loss(output, images)  a scalar, a mean over images and pixels, with `loss_name` for its name; the
+                                             binary cross-entropy, "BCE"
+        schedule(progress)                   a dict of the hyperparameters that change in training, with their values
+                                             when this part of it lies behind, from 0 to 1. Each step has its own, and
+                                             all test losses and the trained model have those of 1
+        after_step()                         constraints on the weights, after each step and once before the first
+        corrupt(images)                      what the encoder sees of images in training, such as noise added to them
+
+    `initialise` and `after_step` run without gradients. All parameters of the model are trained, also such as a
+    subclass adds. All of torch's random numbers in a training follow from its `seed`.
 
     Args:
         given: hyperparameters, by their names; all others are at their defaults. Each is an attribute of the model.
 
     Attributes:
-        config: a dict of all hyperparameters, with which the model is, or was, trained.
-        history: its History, None before it is trained.
+        config: a dict of all hyperparameters, as they were asked for.
         name: of its files: "sparse_l1", "sparse_ksparse_k25", ...
+        history: its History; None before it is trained, as the next two.
+        fingerprint: of the test images.
+        made_by: a dict of what else the weights depend on: torch's version, the device, its threads, the precision.
 
     Raises:
         UserError: there is no such hyperparameter, or it is out of its range.
@@ -616,6 +259,14 @@ class Autoencoder(nn.Module):
     hyperparameters = {}  # of `common.hyperparameters`
     loss_name = "BCE"  # what the reconstruction loss is
     active_above = 0.0  # a unit is active on an image when its code is above this
+    tie_scale = "best"  # what the tie pulls a unit's encoder row to: the "best" multiple of its picture, or "one"
+
+    def __init_subclass__(cls, **more):
+        super().__init_subclass__(**more)
+        has_own_loss, has_own_name = "reconstruction_loss" in vars(cls), "loss_name" in vars(cls)
+        require(has_own_name or not has_own_loss, f"{cls.__name__} has a reconstruction loss and no loss_name for it")
+        compared = [key for key, declared in cls.hyperparameters.items() if declared.is_compared]
+        require(len(compared) <= 1, f"only one hyperparameter can be the compared one, not {', '.join(compared)}")
 
     def __init__(self, **given):
         super().__init__()
@@ -630,8 +281,8 @@ class Autoencoder(nn.Module):
             key: declared.checked(key, given.get(key, declared.default_of(is_plain)))
             for key, declared in self.hyperparameters.items()
         }
-        self.history = None
         self.name = model_name(type(self), self.config)
+        self.history = self.fingerprint = self.made_by = None
         self.encoder = nn.Linear(PIXELS, self.config["hidden"])
         self.decoder = nn.Linear(self.config["hidden"], PIXELS)
         self.register_buffer("mean_image", torch.zeros(PIXELS))
@@ -654,14 +305,18 @@ class Autoencoder(nn.Module):
     def schedule(self, progress):
         return {}
 
-    def after_step(self, progress):
+    def after_step(self):
         pass
 
+    def corrupt(self, images):
+        return images
+
     def encode(self, images):
-        """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else (but does not look in
-        training, where it costs time, nor at values inside of torch.compile and torch.vmap)."""
-        if not self.training:
-            require_images(images, self.encoder.weight.dtype)
+        """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else."""
+        good = images.shape[-1:] == (PIXELS,) and images.dtype == self.encoder.weight.dtype
+        good = good and (images.numel() == 0 or (images.min() >= 0 and images.max() <= 1))
+        wanted = f"encode takes images [n, 784] in [0, 1], {self.encoder.weight.dtype}, 0 being the background"
+        require(good, f"{wanted}: see common.to_float")
         return self.activation(self.encoder(images - self.mean_image))
 
     def decode(self, code):
@@ -672,26 +327,6 @@ class Autoencoder(nn.Module):
         """[..., 784] images -> ([..., 784] reconstruction in [0, 1], [..., hidden] code)."""
         code = self.encode(images)
         return self.decode(code), code
-
-
-def require_images(images, dtype):
-    """Raise UserError unless `images` is what an `Autoencoder` of this type of numbers can encode."""
-    wanted = f"encode wants a tensor [n, 784] of {dtype}, images in [0, 1], 0 being the background"
-    require(isinstance(images, torch.Tensor), f"{wanted}, not a {type(images).__name__}: see torch.as_tensor")
-    require(images.shape[-1:] == (PIXELS,), f"{wanted}, not {list(images.shape)}: see .view(-1, 784)")
-    advice = "common.to_float for bytes" if images.dtype == torch.uint8 else f".to({dtype})"
-    require(images.dtype == dtype, f"{wanted}, not {images.dtype}: see {advice}")
-    if torch.compiler.is_compiling() or not images.numel():
-        return
-    try:
-        low, high = images.min().item(), images.max().item()
-    except RuntimeError:  # inside of torch.vmap a tensor has no values to look at
-        return
-    require(not math.isnan(low), f"{wanted}, and these have NaN in them")
-    require(low >= 0, f"{wanted}, and these go down to {low:g}: was a mean subtracted?")
-    looks_like_bytes = 2 < high <= 255
-    advice = "divide bytes by 255" if looks_like_bytes else "see .clamp(0, 1)"
-    require(high <= 1, f"{wanted}, and these go up to {high:g}: {advice}")
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -721,8 +356,8 @@ def cross_entropy(output, images):
 
 
 class Hyperparameter(NamedTuple):
-    """What a model is made with, declared once: the constructor, the command line, the names of files, checkpoints and
-    the README's table all have it from here."""
+    """What a model is made with, declared once: the constructor, the command line, the names of files and the
+    checkpoints all have it from here."""
 
     default: object  # its type is that of all values: bool, int, float or str
     help: str  # what it is
@@ -731,6 +366,7 @@ class Hyperparameter(NamedTuple):
     alias: str | None = None  # another name on the command line
     is_compared: bool = False  # the command line takes several values, a model each; at most one of a method's
     is_always_named: bool = False  # in the name of a file also at its default
+    is_advanced: bool = False  # stands further down in --help
     plain: object = None  # its value in the textbook's method, where that is another
 
     def default_of(self, is_plain):
@@ -799,33 +435,33 @@ def hyperparameters(own, plain_lr=None, **defaults):
         "epochs": whole(20, "passes over the training images", 1, math.inf),
         "batch_size": whole(1200, "images per step", 1, 60_000),
         "lr": above_0(9e-3, "learning rate of Adam", plain=plain_lr),
-        "encoder_speed": above_0(1, "so many times that rate for the encoder's weights", plain=1.0),
-        "beta2": between_0_and_1(0.99, "Adam's β2, how slowly its mean of squared gradients changes", plain=0.999),
-        "cool_down": from_0_to_1(0.2, "last part of the training, in which the learning rate falls to 0", plain=0.0),
-        "weight_decay": at_least_0(0, "decay of the dictionary, fades the pixels that a unit does not need", plain=0.0),
-        "fade": from_0_to_1(0, "last part of the training, in which that decay falls to 0", plain=0.0),
-        "tie": at_least_0(0, "pull of each unit's encoder row and its picture towards each other", plain=0.0),
-        "tie_scale": one_of("best", "the pull is to the best multiple of the picture, or to itself", "best", "one"),
-        "start": one_of(
-            "own",
-            "weights to begin with: the method's own, or those that torch gives a layer",
-            "own",
-            "torch",
-            plain="torch",
-        ),
-        "input": one_of(
-            "centred",
-            "what units look at: an image less the mean one, or its pixels",
-            "centred",
-            "pixels",
-            plain="pixels",
-        ),
-        "seed": whole(0, "seed of the weights' start and the order of the images", 0, 2**63 - 1),
-        "precision": one_of(
-            "auto", "of matrix products in training, auto being what is fast here", "auto", "float32", "bfloat16"
-        ),
+        "seed": whole(0, "seed of all random numbers in the training", 0, 2**63 - 1),
         "dataset": Hyperparameter(
-            "MNIST", f"the images, {', '.join(DOWNLOADED)} or your own", "the name of a folder", is_dataset_name
+            "MNIST",
+            f"the images, {', '.join(DOWNLOADED)} or a folder of your own",
+            "the name of a folder",
+            lambda value: value not in ("", "..") and Path(value).name == value,
+        ),
+        "encoder_speed": above_0(1, "so many times that rate for the encoder's weights", plain=1.0, is_advanced=True),
+        "beta2": between_0_and_1(
+            0.99, "Adam's β2, how slowly its mean of squared gradients changes", plain=0.999, is_advanced=True
+        ),
+        "cool_down": from_0_to_1(
+            0.2, "last part of the training, in which the rate falls to 0", plain=0.0, is_advanced=True
+        ),
+        "weight_decay": at_least_0(
+            0, "decay of the dictionary, fades the pixels that a unit does not need", plain=0.0, is_advanced=True
+        ),
+        "tie": at_least_0(
+            0, "pull of each unit's encoder row and its picture towards each other", plain=0.0, is_advanced=True
+        ),
+        "precision": one_of(
+            "auto",
+            "of matrix products in training: what is fast here, float32 or bfloat16",
+            "auto",
+            "float32",
+            "bfloat16",
+            is_advanced=True,
         ),
     }
     for name, default in defaults.items():
@@ -835,32 +471,26 @@ def hyperparameters(own, plain_lr=None, **defaults):
     for name, declared in own.items():
         require(name not in shared, f"{name} is a hyperparameter that all methods share: give its default by that name")
         declared.checked(name, declared.default)
-    require(
-        sum(declared.is_compared for declared in own.values()) <= 1, "only one hyperparameter can be the compared one"
-    )
     return {"plain": plain} | own | shared
+
+
+def changed_from_default(cls, config):
+    """The part of a config that differs from the defaults of a method."""
+    defaults = {key: declared.default_of(config["plain"]) for key, declared in cls.hyperparameters.items()}
+    return {key: value for key, value in config.items() if value != defaults[key]}
 
 
 def model_name(cls, config):
     """The name of a model's files: the method, and each hyperparameter that differs from its default; a list of values
     names a comparison."""
-    parts = [cls.method]
+    changed, parts = changed_from_default(cls, config), [cls.method]
     for key, declared in cls.hyperparameters.items():
-        value = config[key]
         if key == "plain":
-            parts += ["plain"] if value else []
-        elif value != declared.default_of(config["plain"]) or declared.is_always_named:
-            values = value if isinstance(value, list) else [value]
-            texts = [str(value).removesuffix(".0") for value in values]
-            if len(texts) > 6:
-                texts = [texts[0], "to", texts[-1], f"{len(texts)}-values"]
-            parts.append(key.replace("_", "-") + "_".join(texts))
+            parts += ["plain"] if config[key] else []
+        elif key in changed or declared.is_always_named:
+            values = config[key] if isinstance(config[key], list) else [config[key]]
+            parts.append(key.replace("_", "-") + "_".join(str(value).removesuffix(".0") for value in values))
     return "_".join(parts)
-
-
-def compared_key(cls):
-    """The hyperparameter of which the command line takes several values; None when there is none."""
-    return next((key for key, declared in cls.hyperparameters.items() if declared.is_compared), None)
 
 
 # 4. Training -------------------------------------------------------------------------------------------
@@ -872,6 +502,7 @@ class History(NamedTuple):
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch, in the training's precision
 
 
+READ_ONCE = {"plain", "hidden", "epochs", "batch_size", "beta2", "seed", "dataset", "precision"}  # by `train`
 BAR = "{desc}{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"  # fits into 80 columns
 
 
@@ -887,138 +518,154 @@ def train(model, data):
         History, that of the model.
 
     Raises:
-        UserError: the model or the images cannot be trained on, and are left as they were; or a loss became NaN,
-            infinite or absurd.
+        UserError: the model is not new, the images are not bytes or of another data set, or the model could not be
+            loaded again; or a loss became NaN, infinite or absurd.
     """
     require_trainable(model, data)
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode is
-        history = train_from_start(model, data)
-    model.history = history
+    device = model.mean_image.device
+    precision = fastest_precision(device) if model.precision == "auto" else model.precision
+    order = torch.Generator().manual_seed(model.seed)
+    steps = math.ceil(len(data.train_images) / model.batch_size)  # of an epoch
+    total = model.epochs * steps
+    print(f"{model.name}: training, {model.epochs} epochs of {steps} steps", flush=True)
+    history = History([], [], [])
+    bar = tqdm(total=total, bar_format=BAR, disable=None)  # None: only in a terminal
+    with own_random_numbers(model.seed), bar:
+        set_start(model, data.train_images)
+        optimizer = make_optimizer(model)
+        untrained_loss = mean_loss(model, data.test_images, precision)
+        for epoch in range(model.epochs):
+            bar.set_description_str(f"epoch {epoch + 1}/{model.epochs}: ", refresh=False)
+            progress = [step / total for step in range(epoch * steps, (epoch + 1) * steps)]
+            minibatches = batches(data.train_images, model.batch_size, order)
+            loss, reconstruction_loss = train_epoch(model, progress, minibatches, optimizer, precision, bar)
+            history.train_loss.append(loss)
+            history.train_reconstruction.append(reconstruction_loss)
+            history.test_loss.append(mean_loss(model, data.test_images, precision))
+            require_not_diverged(history, untrained_loss, model)
+            losses = f"train loss {loss:.5f}, test loss {history.test_loss[-1]:.5f}"
+            bar.set_postfix_str(losses.replace(" loss", ""), refresh=False)
+            if bar.disable:
+                print(f"epoch {epoch + 1}/{model.epochs}: {losses}", flush=True)
+    model.history, model.fingerprint = history, fingerprint_of(data.test_images)
+    model.made_by = {
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+    }
     return history
 
 
 def require_trainable(model, data):
     """Raise UserError unless `train` can train this model on these images."""
-    new = f"make a new one, {type(model).__name__}(...)"
-    require(model.history is None, f"this model is trained, and train begins at the start: {new}")
-    changed = [key for key, value in model.config.items() if getattr(model, key) != value]
-    require(not changed, f"{', '.join(changed)} was changed after the model was made: {new}")
-    trainable = all(parameter.requires_grad for parameter in model.parameters())
-    require(trainable, f"train sets all weights anew, and some of this model's are frozen: {new}")
-    ordinary = not any(parameter.is_inference() for parameter in model.parameters())
-    require(ordinary, "this model was made in torch.inference_mode, where nothing can be trained: make it outside")
-    require(model.mean_image.dtype == torch.float32, f"train wants a float32 model, not {model.mean_image.dtype}")
+    good = model.history is None and model.mean_image.dtype == torch.float32
+    good = good and all(getattr(model, key) == value for key, value in model.config.items())
+    good = good and all(parameter.requires_grad for parameter in model.parameters())
+    require(good, f"train takes a new model, as its class makes it: {type(model).__name__}(...)")
     for images in (data.train_images, data.test_images):
-        require(
-            torch.is_tensor(images), f"train wants tensors of bytes, torch.uint8 [n, 784], not {type(images).__name__}"
-        )
         good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
-        require(good, f"train wants bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
-    require_own_data(model, data, f"give the model dataset={data.name!r}")
+        require(good, f"train takes images as bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
+    require_own_data(model, data)
 
 
-def require_own_data(model, data, advice):
-    """Raise UserError with this advice unless the images are of the model's data set."""
-    fault = f"the model is one of {model.dataset}, and these images are of {data.name!r}"
-    require(data.name == model.dataset, f"{fault}: {advice}")
+def require_own_data(model, data):
+    """Raise UserError unless the images are of the model's data set, and when it is trained, its test images."""
+    name = f"{model.name} is a model of the data set {model.dataset}"
+    require(data.name == model.dataset, f"{name}, and these images are of {data.name}: give it dataset={data.name!r}")
+    same = model.fingerprint in (None, fingerprint_of(data.test_images))
+    require(same, f"{name}, and its test images were others: bring those back, or train anew")
 
 
-def train_from_start(model, data):
-    """What `train` does when nothing is wrong with its arguments."""
-    if model.precision == "auto":
-        model.precision = model.config["precision"] = fastest_precision(model.mean_image.device)
-    order = torch.Generator().manual_seed(model.seed)
-    set_start(model, data.train_images)
-    optimizer = make_optimizer(model)
-    steps = math.ceil(len(data.train_images) / model.batch_size)  # of an epoch
-
-    model.eval()
-    untrained_loss = mean_loss(model, data.test_images, model.precision)
-    history = History([], [], [])
-    print_line(f"{model.name}: training, {model.epochs} epochs of {steps} steps")
-    disable = True if os.environ.get("TQDM_DISABLE") else None  # None: only in a terminal
-    with tqdm(total=model.epochs * steps, bar_format=BAR, disable=disable) as bar:
-        for epoch in range(model.epochs):
-            bar.set_description_str(f"epoch {epoch + 1}/{model.epochs}: ", refresh=False)
-            minibatches = counted(batches(data.train_images, model.batch_size, order), bar)
-            model.train()
-            loss, reconstruction_loss = train_epoch(model, minibatches, optimizer, epoch * steps, model.epochs * steps)
-            model.eval()
-            test_loss = mean_loss(model, data.test_images, model.precision)
-            history.train_loss.append(loss)
-            history.train_reconstruction.append(reconstruction_loss)
-            history.test_loss.append(test_loss)
-            require_not_diverged(history, untrained_loss, model)
-            show_progress(bar, history, model)
-    return history
-
-
-def require_not_diverged(history, untrained_loss, model):
-    """Raise UserError when a loss of the last epoch is lost: NaN, infinite, or far worse than before the training (BCE
-    on logits stays finite for long). The loss with penalty may be large."""
-    loss, reconstruction_loss, test_loss = (losses[-1] for losses in history)
-    finite = math.isfinite(loss) and math.isfinite(reconstruction_loss) and math.isfinite(test_loss)
-    sound = finite and max(reconstruction_loss, test_loss) <= 100 * untrained_loss
-    where = f"in epoch {len(history.train_loss)} of {model.epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
-    advice = f"no weights were written; try a smaller lr than {model.lr:g}"
-    require(sound, f"training diverged {where}; {advice}")
-
-
-def counted(minibatches, bar):
-    """The same minibatches; tqdm's bar moves when one is done."""
-    for batch in minibatches:
-        yield batch
-        bar.update()
-
-
-def show_progress(bar, history, model):
-    """Say beside tqdm's bar how an epoch ended; where there is no terminal for it, print twenty lines during a
-    training."""
-    epoch, epochs = len(history.train_loss), model.epochs
-    losses = f"train loss {history.train_loss[-1]:.5f}, test loss {history.test_loss[-1]:.5f}"
-    bar.set_postfix_str(losses.replace(" loss", ""), refresh=False)
-    is_twentieth = epoch % math.ceil(epochs / 20) == 0
-    if bar.disable and (is_twentieth or epoch == epochs):
-        print_line(f"{model.name}: epoch {epoch}/{epochs}, {losses}")
+@contextlib.contextmanager
+def own_random_numbers(seed):
+    """Inside, torch's random numbers are those of this seed; the caller's go on afterwards as if none had been
+    drawn."""
+    accelerator = torch.accelerator.current_accelerator()
+    kind, count = (accelerator.type, torch.accelerator.device_count()) if accelerator else ("cuda", 0)
+    with torch.random.fork_rng(range(count), device_type=kind):
+        torch.manual_seed(seed)
+        yield
 
 
 @torch.no_grad()
 def set_start(model, images):
-    """Set the weights and the mean image that training on images [n, 784] uint8 begins with. The random numbers are
-    those of the model's seed, and the caller's go on afterwards as if none had been drawn."""
-    model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images, 2_000)) / len(images))
-    accelerator = torch.accelerator.current_accelerator()
-    kind, count = (accelerator.type, torch.accelerator.device_count()) if accelerator else ("cuda", 0)
-    with torch.random.fork_rng(range(count), device_type=kind):  # torch.manual_seed seeds all of them
-        torch.manual_seed(model.seed)
-        model.initialise()
-        if model.start == "torch":
-            model.encoder.reset_parameters()
-            model.decoder.reset_parameters()
-    if model.input == "pixels":
+    """Set the weights and the mean image that training on images [n, 784] uint8 begins with: on the CPU, so that they
+    are the same on every device."""
+    device = model.mean_image.device
+    model.cpu()
+    shapes = {name: values.shape for name, values in model.state_dict().items()}
+    model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images.cpu(), 2_000)) / len(images))
+    model.initialise()
+    if model.plain:  # torch's own layers, and pixels as they are
+        model.encoder.reset_parameters()
+        model.decoder.reset_parameters()
         model.mean_image.zero_()
-    model.after_step(0.0)
+    model.after_step()
+    same = shapes == {name: values.shape for name, values in model.state_dict().items()}
+    advice = "parameters and buffers are made in __init__, and filled in initialise"
+    require(
+        same, f"this model could not be loaded again, since it begins with other weights than it is made with: {advice}"
+    )
+    model.to(device)
 
 
 def make_optimizer(model):
-    """Adam, for the encoder's weights, the decoder's, and all biases; `set_rates` says how fast each moves."""
-    groups = [[model.encoder.weight], [model.decoder.weight], [model.encoder.bias, model.decoder.bias]]
+    """Adam, for the encoder's weights, the decoder's, and all other parameters; `set_rates` says how fast each
+    moves."""
+    encoder, decoder = model.encoder.weight, model.decoder.weight
+    others = [parameter for parameter in model.parameters() if parameter is not encoder and parameter is not decoder]
+    groups = [{"params": [encoder]}, {"params": [decoder]}, {"params": others}]
     fused = model.mean_image.device.type in ("cpu", "cuda")
-    return torch.optim.Adam([{"params": group} for group in groups], betas=(0.9, model.beta2), fused=fused)
+    return torch.optim.Adam(groups, betas=(0.9, model.beta2), fused=fused)
+
+
+def train_epoch(model, progress, minibatches, optimizer, precision, bar):
+    """One pass over minibatches [batch, 784]; for each, `progress` says which part of the training lies behind, and
+    `bar` counts it. Returns (loss with penalty, reconstruction loss), both means over all images while the weights
+    moved."""
+    model.train()
+    count = 0
+    loss_sum = torch.zeros((), device=model.mean_image.device)  # read once per epoch, not once per batch
+    reconstruction_sum = torch.zeros_like(loss_sum)
+    for part, batch in zip(progress, minibatches, strict=True):
+        follow_schedule(model, part)
+        set_rates(optimizer, model, part)
+        reconstruction_loss, penalty = losses_of(model, batch, precision)
+        loss = reconstruction_loss + penalty
+        optimizer.zero_grad()
+        loss.backward()
+        add_tie_gradient(model)
+        optimizer.step()
+        with torch.no_grad():
+            model.after_step()
+        bar.update()
+        count += len(batch)
+        loss_sum += loss.detach() * len(batch)
+        reconstruction_sum += reconstruction_loss.detach() * len(batch)
+    return (loss_sum / count).item(), (reconstruction_sum / count).item()
+
+
+def follow_schedule(model, progress):
+    """Give the model the hyperparameters of its schedule when this part of the training lies behind, from 0 to 1, and
+    return them."""
+    for key, value in model.config.items():
+        setattr(model, key, value)  # a schedule reads what was asked for
+    values = model.schedule(progress)
+    for key, value in values.items():
+        good = key in model.config and key not in READ_ONCE
+        require(good, f"{key} cannot change in training: it is no hyperparameter, or is read only once")
+        setattr(model, key, value)
+    return values
 
 
 def set_rates(optimizer, model, progress):
     """The learning rates and the dictionary's decay for the next step, when this part of the training lies behind."""
-    encoder, dictionary, biases = optimizer.param_groups
-    cooling = fall(progress, model.cool_down)
+    encoder, dictionary, others = optimizer.param_groups
+    cooling = min(1.0, (1 - progress) / model.cool_down) if model.cool_down else 1.0  # on a straight line to 0
     encoder["lr"] = model.lr * model.encoder_speed * cooling
-    dictionary["lr"] = biases["lr"] = model.lr * cooling
-    dictionary["weight_decay"] = model.weight_decay * fall(progress, model.fade)
-
-
-def fall(progress, last_part):
-    """1, and over this last part of the training on a straight line from 1 to 0. All are numbers from 0 to 1."""
-    return min(1.0, (1 - progress) / last_part) if last_part else 1.0
+    dictionary["lr"] = others["lr"] = model.lr * cooling
+    dictionary["weight_decay"] = model.weight_decay
 
 
 def fastest_precision(device):
@@ -1030,28 +677,6 @@ def fastest_precision(device):
         capabilities = torch.cpu.get_capabilities()
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return "bfloat16" if fast else "float32"
-
-
-def train_epoch(model, minibatches, optimizer, steps_before, total_steps):
-    """One pass over minibatches [batch, 784], in a training that takes `total_steps` of them. Returns (loss with
-    penalty, reconstruction loss), both means over all images while the weights moved."""
-    count = 0
-    loss_sum = torch.zeros((), device=model.mean_image.device)  # read once per epoch, not once per batch
-    reconstruction_sum = torch.zeros_like(loss_sum)
-    for step, batch in enumerate(minibatches, start=steps_before):
-        reconstruction_loss, penalty = losses_of(model, batch, model.precision)
-        loss = reconstruction_loss + penalty
-        optimizer.zero_grad()
-        loss.backward()
-        add_tie_gradient(model)
-        set_rates(optimizer, model, step / total_steps)
-        optimizer.step()
-        with torch.no_grad():
-            model.after_step((step + 1) / total_steps)
-        count += len(batch)  # the last batch may be short
-        loss_sum += loss.detach() * len(batch)
-        reconstruction_sum += reconstruction_loss.detach() * len(batch)
-    return (loss_sum / count).item(), (reconstruction_sum / count).item()
 
 
 @torch.no_grad()
@@ -1076,8 +701,9 @@ def add_tie_gradient(model):
 
 def losses_of(model, images, precision):
     """(reconstruction loss, penalty) on images [batch, 784], with matrix products in `precision`."""
+    seen = model.corrupt(images) if model.training else images
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        hidden = model.encoder(images - model.mean_image)
+        hidden = model.encoder(seen - model.mean_image)
         code = model.activation(hidden)
         output = model.decoder(code)
     penalty = model.penalty(hidden.float(), code.float())
@@ -1087,9 +713,22 @@ def losses_of(model, images, precision):
 
 @torch.no_grad()
 def mean_loss(model, images, precision="float32"):
-    """Mean reconstruction loss, without the penalty, over images [n, 784] uint8, of a model in evaluation mode."""
+    """Mean reconstruction loss, without the penalty, over images [n, 784] uint8, of a model as it is after training; it
+    ends in evaluation mode."""
+    model.eval()
+    follow_schedule(model, 1.0)
     sums = [losses_of(model, batch, precision)[0] * len(batch) for batch in batches(images, 2_000)]
     return sum(sums).item() / len(images)
+
+
+def require_not_diverged(history, untrained_loss, model):
+    """Raise UserError when a loss of the last epoch is lost: NaN, infinite, or far worse than before the training (BCE
+    on logits stays finite for long). The loss with penalty may be large."""
+    loss, reconstruction_loss, test_loss = (losses[-1] for losses in history)
+    finite = math.isfinite(loss) and math.isfinite(reconstruction_loss) and math.isfinite(test_loss)
+    sound = finite and max(reconstruction_loss, test_loss) <= 100 * untrained_loss
+    where = f"in epoch {len(history.train_loss)} of {model.epochs}: train {loss:.4g}, test loss {test_loss:.4g}"
+    require(sound, f"training diverged {where}; no weights were written; try a smaller lr than {model.lr:g}")
 
 
 # 5. Evaluation -----------------------------------------------------------------------------------------
@@ -1101,7 +740,7 @@ class Report:
     """What a model is worth on test images."""
 
     loss: float  # the reconstruction loss, as in training and without the penalty: what `loss_name` says
-    floor: float  # the least that loss can be
+    floor: float | None  # the least that BCE can be; None for another loss
     mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
     kept: dict  # {n: MSE when on each image the n units that add most keep their code, and all others their median}
     active: float  # units per image, mean (L0)
@@ -1121,10 +760,12 @@ def evaluate(model, images):
     when there are no images."""
     require(len(images) > 0, "there are no images to evaluate the model on")
     model.eval()
-    code = encode_all(model, images)
+    code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
     median_code = code.median(dim=0).values
     loss, mse, kept = 0.0, 0.0, dict.fromkeys(KEPT, 0.0)
-    for batch, batch_code in zip(batches(images, 2_000), code.split(2_000), strict=True):
+    for batch, batch_code in zip(
+        batches(images, 2_000), code.tensor_split(math.ceil(len(images) / 2_000)), strict=True
+    ):
         weight = len(batch) / len(images)
         output = model.decoder(batch_code)
         loss += weight * model.reconstruction_loss(output, batch).item()
@@ -1139,7 +780,7 @@ def evaluate(model, images):
     amplitude = (code.var(dim=0, correction=0) * total_energy).sqrt()
     return Report(
         loss=loss,
-        floor=pixel_entropy(images) if model.loss_name == "BCE" else 0.0,
+        floor=pixel_entropy(images) if model.loss_name == "BCE" else None,
         mse=mse,
         kept=kept,
         active=frequency.sum().item(),
@@ -1151,12 +792,6 @@ def evaluate(model, images):
         median_code=median_code.cpu(),
         frequency=frequency.cpu(),
     )
-
-
-@torch.no_grad()
-def encode_all(model, images):
-    """The code [n, hidden] of images [n, 784] uint8."""
-    return torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
 
 
 def contributions(model, code, median_code):
@@ -1183,113 +818,50 @@ def pixel_entropy(images):
 
 
 def report_text(model, report, path=None):
-    """The report on a trained model, one line a figure; `path` is where its weights are. UserError before training."""
+    """The main figures of a trained model, one line each; `path` is where its weights are."""
     require_trained(model)
     hidden = len(model.dictionary)
-    pairs = ", ".join(f"{key}\xa0{value}" for key, value in model.config.items())  # a line does not end between the two
-    trained_with = textwrap.fill(pairs, 100).replace("\xa0", " ").replace("\n", "\n" + 14 * " ")
-    above_floor = ""
-    if model.loss_name == "BCE":
-        above_floor = f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
-    kept = " and ".join(f"{error:.5f} from {n}" for n, error in report.kept.items())
-    lines = [
-        ("model", f"{model.name}, {PIXELS} -> {hidden} -> {PIXELS}"),
-        ("weights", "not saved yet" if path is None else short_path(path)),
-        ("trained with", trained_with),
-        ("train loss", f"{model.history.train_loss[-1]:.5f} {model.loss_name} with penalty, in the last epoch"),
-        ("test loss", f"{report.loss:.5f} {model.loss_name}{above_floor}"),
-        ("test MSE", f"{report.mse:.5f} per pixel, of the reconstruction in [0, 1]"),
-        ("", f"{kept} units an image, the others at their median"),
-        ("active units", f"{report.active:.1f} of {hidden} on an image (code above {model.active_above:g})"),
-        ("dead units", f"{report.dead} of {hidden} (active on no image)"),
-        ("idle units", f"{report.idle} of {hidden} (they draw next to nothing)"),
-        ("locality", f"{report.locality:.2f} of a unit's ink is in 5 % of the pixels (noise: 0.28)"),
-        ("mean code", f"{report.mean_code:.4f}"),
-    ]
-    lines.append(("pictures", ""))
-    return "\n".join(f"{name:<13} {value}".rstrip() for name, value in lines)
+    changed = ", ".join(f"{key} {value}" for key, value in changed_from_default(type(model), model.config).items())
+    floor = "" if report.floor is None else f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
+    kept = ", ".join(f"{error:.5f} from {n} units an image" for n, error in report.kept.items())
+    lines = {
+        "model": f"{model.name}, {PIXELS} -> {hidden} -> {PIXELS}",
+        "trained with": changed or "its defaults",
+        "test loss": f"{report.loss:.5f} {model.loss_name}{floor}",
+        "test MSE": f"{report.mse:.5f} per pixel; {kept}",
+        "active units": f"{report.active:.1f} of {hidden} on an image",
+        "dead units": f"{report.dead} (active on no image); idle units {report.idle} (they draw next to nothing)",
+    }
+    if path:
+        lines["weights"] = short_path(path)
+    return "\n".join(f"{name:<13} {value}" for name, value in lines.items())
 
 
 # 6. Checkpoints ----------------------------------------------------------------------------------------
-MAX_CHECKPOINT_BYTES = 256 * 2**20
-FORMAT = 3  # of checkpoints; files of the first one do not say so
-EARLIER_SHARED = {
-    "cool_down": 0.2,
-    "dataset": "MNIST",
-    "plain": False,
-    "start": "own",
-    "input": "centred",
-    "fade": 0.0,
-}
-EARLIER = {  # what was no hyperparameter in an earlier format, and what it was for the methods of that time
-    "sparse_l1": {"encoder_speed": 14.0, "beta2": 0.99, "tie_scale": "best", "norm": "one"},
-    "sparse_kl": {"encoder_speed": 12.0, "beta2": 0.99, "tie_scale": "best", "start_std": 0.003},
-    "sparse_ksparse": {
-        "encoder_speed": 1.0,
-        "beta2": 0.997,
-        "tie_scale": "one",
-        "start_std": 0.01,
-        "first_k": 100,
-    },
-}
+FORMAT = 4
 
 
 def save_checkpoint(model, path):
-    """Write the weights of a trained model to `path`, with all that made it: hyperparameters, history and versions. The
-    file appears whole or not at all. UserError when they could not be loaded again, or the file cannot be written: then
-    they are in a folder for temporary files, which it names."""
+    """Write the weights of a trained model to `path`, with all that made it: hyperparameters, history, a fingerprint of
+    the test images, versions. The file appears whole or not at all."""
     require_trained(model)
     content = {
         "format": FORMAT,
         "method": model.method,
         "config": model.config,
         "history": model.history._asdict(),
+        "fingerprint": model.fingerprint,
+        "made_by": model.made_by,
         "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
-        "made_by": {
-            "torch": str(torch.__version__),
-            "device": model.mean_image.device.type,
-            "threads": torch.get_num_threads(),
-        },
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    try:
-        model_from(read_untrusted(buffer.getbuffer()), type(model))
-    except Exception as error:  # what it would be when it is loaded
-        raise UserError(f"this model cannot be saved, since it could not be loaded ({first_line(error)})") from error
-    path = full_path(path)
-    try:
-        write_file(path, buffer.getbuffer(), "--checkpoint")
-    except UserError as error:
-        try:
-            kept = Path(tempfile.mkdtemp(), path.name)
-            write_file(kept, buffer.getbuffer(), "--checkpoint")
-        except (OSError, UserError):
-            raise error from None
-        raise UserError(f"{error}; the weights are in {kept}: move them before that folder is emptied") from error
+    write_file(full_path(path), buffer.getbuffer())
 
 
 def require_trained(model):
     """Raise UserError unless a model has been trained."""
-    require(getattr(model, "history", None) is not None, "this model is not trained yet: see train(model, data)")
-
-
-def model_from(content, cls):
-    """The model of a subclass of Autoencoder that a checkpoint's `content` describes, on the CPU, in evaluation mode,
-    its parameters without gradients. Raises UserError, or what torch raises on weights that do not fit."""
-    config = content["config"]
-    if content.get("format", 1) < FORMAT:
-        config = EARLIER_SHARED | EARLIER.get(cls.method, {}) | config
-        config.pop("patience", None)  # k-sparse had it, and nothing is left that depends on it
-    differing = set(config) ^ set(cls.hyperparameters)
-    require(not differing, f"its hyperparameters are not those of {cls.method}: {', '.join(sorted(differing))}")
-    model = cls(**config)
-    model.load_state_dict(content["weights"])
-    model.history = History(**content["history"])
-    require(all(len(losses) == model.epochs for losses in model.history), "its history is not of its epochs")
-    numbers = [*map(torch.tensor, model.history), *model.state_dict().values()]
-    require(all(values.isfinite().all() for values in numbers), "its numbers are not all finite")
-    return model.eval().requires_grad_(False)
+    require(model.history is not None, "this model is not trained yet: see train(model, data)")
 
 
 def load_checkpoint(path, cls=None):
@@ -1303,74 +875,47 @@ def load_checkpoint(path, cls=None):
         the model, on the CPU, in evaluation mode, its parameters without gradients.
 
     Raises:
-        DamagedCheckpoint: the file is no checkpoint, or claims more than it holds.
-        UserError: it is missing, a plain state_dict, of another method, or of a newer version.
+        UserError: the file is missing, or it cannot be read as weights of this version of the program, or of this
+            method.
     """
     path = full_path(path)
-    require_no_folder(path)
-    exists = os.path.isfile(path)  # and not path.is_file(), which raises when a name is too long
-    require(exists, f"there are no weights at {short_path(path)}: check the name, or make them with --train")
-    with report_damage(path):
-        size = path.stat().st_size
-        require(size <= MAX_CHECKPOINT_BYTES, f"it is {size:,} bytes long")
+    advice = "check the name, or make them with --train"
+    require(path.is_file(), f"there are no weights at {short_path(path)}: {advice}")
+    try:
         content = read_untrusted(path.read_bytes())
-        require(isinstance(content, dict) and content, "there are no weights in it")
-    require_ours(path, content)
-    cls = cls or find_method(content["method"])
-    found = content["method"]
-    require(cls.method == found, f"{short_path(path)} holds weights of {found!r:.40}, not of {cls.method}")
-    with report_damage(path):
-        model = model_from(content, cls)
-    model.name = file_name(path)
-    return model
-
-
-def require_ours(path, content):
-    """Raise UserError unless a file at `path` that holds the dict `content` was written by `save_checkpoint`."""
-    what = "a plain state_dict, weights without their hyperparameters"
-    advice = "give it to load_state_dict of a model that you build"
-    is_state_dict = all(isinstance(value, torch.Tensor) for value in content.values())
-    require(not is_state_dict, f"{short_path(path)} is {what}: {advice}")
-    is_newer = isinstance(content.get("format"), int) and content["format"] > FORMAT
-    require(not is_newer, f"{short_path(path)} was written by a newer version of this program: update it")
-    is_ours = content.keys() >= {"method", "config", "history", "weights"}
-    keys = ", ".join(map(repr, content))[:100]
-    require(is_ours, f"{short_path(path)} was written by another program: it holds {keys}")
-    with report_damage(path):
-        method, weights = content["method"], content["weights"]
-        require(isinstance(method, str) and isinstance(weights, dict), "there are no weights in it")
-        require("decoder_bias" not in weights, "it is of an earlier version of this program")
+        is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+        require(is_ours, "they were written by another program, or another version of this one")
+        cls = cls or find_method(content["method"])
+        require(cls.method == content["method"], f"they are of {content['method']!r}, not of {cls.method}")
+        model = cls(**content["config"])
+        model.load_state_dict(content["weights"])
+        model.history, model.fingerprint = History(**content["history"]), content["fingerprint"]
+        model.made_by = content["made_by"]
+    except Exception as error:  # zipfile, pickle and torch raise many kinds on files that were garbled or made by hand
+        fault = f"the weights at {short_path(path)} cannot be used ({reason_of(error)})"
+        raise UserError(f"{fault}: restore them, or train anew with --train") from error
+    follow_schedule(model, 1.0)
+    model.name = path.name.removesuffix(".pt")
+    return model.eval().requires_grad_(False)
 
 
 def find_method(name):
     """The class of a method, which is in the script of the same name beside this file."""
-    is_there = name.startswith("sparse_") and name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file()
+    script = ROOT / f"{name}.py"
     advice = "give the class of the weights, load_checkpoint(path, cls)"
-    require(is_there, f"there is no script {name:.40}.py of a method beside common.py: {advice}")
-    classes = [value for value in vars(importlib.import_module(name)).values() if isinstance(value, type)]
-    classes = [cls for cls in classes if issubclass(cls, Autoencoder) and cls.method == name]
+    require(
+        name.isidentifier() and script.is_file(), f"there is no script {name}.py of a method beside common.py: {advice}"
+    )
+    module = sys.modules.get(name)
+    if module is None or Path(module.__file__).resolve() != script:
+        spec = importlib.util.spec_from_file_location(name, script)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(name, module)
+        spec.loader.exec_module(module)
+    # By its name and not as a subclass of Autoencoder, which is another class after importlib.reload(common).
+    classes = [cls for cls in vars(module).values() if isinstance(cls, type) and getattr(cls, "method", "") == name]
     require(classes, f"{name}.py has no class of a method of that name: {advice}")
     return classes[0]
-
-
-def require_no_folder(path):
-    """Raise UserError when what should be a file of weights is a folder."""
-    require(not os.path.isdir(path), f"{short_path(path)} is a folder: name a file of weights")
-
-
-@contextlib.contextmanager
-def report_damage(path):
-    """Turn whatever is raised inside into a DamagedCheckpoint that names the file: what `require` says of it, and the
-    many kinds of errors that zipfile, pickle and torch raise on files that were garbled or made by hand."""
-    try:
-        yield
-    except (OSError, MemoryError):  # the file itself may be good
-        raise
-    except Exception as error:
-        advice = "restore it, or move it and train anew"
-        raise DamagedCheckpoint(
-            f"{short_path(path)} is not a good checkpoint ({first_line(error)}): {advice}"
-        ) from error
 
 
 def read_untrusted(data):
@@ -1379,8 +924,8 @@ def read_untrusted(data):
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
         unpacked = sum(entry.file_size for entry in archive.infolist())
-        require(stored and unpacked <= len(data), "it claims to hold more than it does")
-        require(archive.testzip() is None, "its contents do not match their checksums")
+        require(stored and unpacked <= len(data), "they claim to hold more than they do")
+        require(archive.testzip() is None, "they do not match their checksums")
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -1397,44 +942,14 @@ def checkpoint_path(name):
     return ROOT / "checkpoints" / f"{name}.pt"
 
 
-def file_name(path):
-    """The name that the file of a model's weights gives to its pictures and its page."""
-    return path.name.removesuffix(".pt")
-
-
-def require_good_name(name, advice=""):
-    """Raise UserError unless a model can be called so by all that read its name: files, titles of pictures, the page.
-    `advice` says how to get a shorter one."""
-    good = name.isprintable() and name[:1] not in ("", ".") and "\\" not in name
-    fault = f"{name!r} cannot be the name of pictures and a page"
-    require(good, f"{fault}: take printable characters without \\, and no dot at the start")
-    length = len(name.encode())  # a file's name has up to 255 bytes, and NAME_image_FILE.png has two of ours
-    require(length <= 120, f"{fault}: it is {length} bytes long, and 120 is the most{advice}")
-
-
 # 7. Pictures -------------------------------------------------------------------------------------------
-# A notebook exports MPLBACKEND to other environments, and matplotlib cannot be imported where that backend is not
-# installed. Only --show needs a backend.
-backend = None
-if "matplotlib" not in sys.modules:
-    backend = os.environ.pop("MPLBACKEND", None)
-import matplotlib  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.collections import PathCollection  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.textpath import TextPath  # noqa: E402
-from matplotlib.transforms import Affine2D  # noqa: E402
-
-if backend is not None:
-    os.environ["MPLBACKEND"] = backend
-    with contextlib.suppress(ValueError):
-        matplotlib.rcParams["backend"] = backend
 INK, ACCENT, QUIET = "#1f2933", "#c2410c", "#7b8794"
 INK_COLOURS = ("#f4fbff", "#b9e0ff", "#c9cdd3", "#cf6a4f", "#8a0712")  # from taken away over nothing to added
 INK_IN_WORDS = "dark red adds ink, light blue takes it away"
 DPI = 100  # screen pixels per inch
-PARTS = 12  # units shown for each digit
-ROWS, EXAMPLES = 24, 12  # units in the picture of units, and images of each
+FEATURES = 160  # units in the picture of features, where there are more
+ROWS, EXAMPLES = 12, 12  # units in the picture of units, and images of each
+PARTS = 10  # units shown for each digit
 
 
 @contextlib.contextmanager
@@ -1452,36 +967,51 @@ def draw_pictures(model, report, data):
     """All pictures of a model on the CPU: a dict from kind to figure. The report is that of data's test images."""
     train_digits = first_images(data.train_images, data.train_labels)
     test_digits = first_images(data.test_images, data.test_labels)
-    train_rows = [("input", train_digits), ("output", model(train_digits)[0])]
-    test_rows = [("input", test_digits), ("output", model(test_digits)[0])]
-    figures = {
+    train_rows = {"input": train_digits, "output": model(train_digits)[0]}
+    test_rows = {"input": test_digits, "output": model(test_digits)[0]}
+    return {
         "loss": plot_loss(model, report),
+        "test": plot_rows(test_rows, f"{model.name}: test images"),
+        "train": plot_rows(train_rows, f"{model.name}: training images"),
         "features": plot_features(model, report),
         "units": plot_units(model, report, data.test_images),
         "parts": plot_parts(model, model.name, report, test_digits),
-        "test": plot_rows(test_rows, f"{model.name}: test images"),
-        "train": plot_rows(train_rows, f"{model.name}: training images"),
     }
-    return figures
+
+
+def write_outputs(model, report, data, folder):
+    """Write all pictures of a trained model to a folder.
+
+    Args:
+        model: an Autoencoder; it ends on the CPU.
+        report: its Report, of the test images of `data`.
+        data: Data that the model was trained with, on the CPU.
+        folder: a path.
+
+    Returns:
+        the paths of the pictures, by their kind.
+    """
+    require_trained(model)
+    require_own_data(model, data)
+    figures = draw_pictures(model.cpu(), report, data)
+    paths = {kind: full_path(folder) / f"{model.name}_{kind}.png" for kind in figures}
+    for kind, figure in figures.items():
+        save_figure(figure, paths[kind])
+    return paths
 
 
 @own_style()
 def save_figure(figure, path):
-    """Write a figure in the form that the name of the file says, as `write_file` does. A PNG has the same bytes for the
-    same picture."""
-    buffer, form = io.BytesIO(), path.suffix[1:]
-    if form == "png":
-        from PIL import Image
+    """Write a figure as a PNG that has the same bytes for the same picture."""
+    from PIL import Image
 
-        figure.set_dpi(DPI)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        # Not savefig, which writes how transparent each pixel is: a third more bytes, in three times the time.
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", compress_level=3, dpi=(DPI, DPI))
-    else:
-        figure.savefig(buffer, format=form)
-    write_file(path, buffer.getbuffer(), "--output-dir")
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    # Not savefig, which writes how transparent each pixel is: a third more bytes, in three times the time.
+    pixels, buffer = np.asarray(canvas.buffer_rgba())[..., :3], io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", compress_level=3, dpi=(DPI, DPI))
+    write_file(path, buffer.getbuffer())
 
 
 def mosaic(images, columns, gap=1, between=np.nan):
@@ -1502,41 +1032,24 @@ def corner(row, column, gap=1):
     return gap + column * (28 + gap), gap + row * (28 + gap)
 
 
-def new_mosaic_figure(pixels, title, size=None, left=12, bottom=12, right=12, top=44, **colours):
-    """(figure, axes) that show an array [rows, columns] below a title, each element as a pixel of this size (width,
-    height), by default (1, 1). Sizes and the room at the edges are in screen pixels; the axes' unit is one element."""
-    across, down = size or (1, 1)
-    shown_height, shown_width = pixels.shape[0] * down, pixels.shape[1] * across
-    right = max(right, 300 - shown_width)  # of one image there is room for its title, too
-    lines = wrap_title(title, shown_width + right, size=11)
-    top += 18 * (len(lines) - 1)
-    height, width = shown_height + top + bottom, shown_width + left + right
+def new_mosaic_figure(pixels, title, left=12, top=44, **colours):
+    """(figure, axes) that show an array [rows, columns] below a title, each element as 2 x 2 screen pixels. The room at
+    the left and above is in screen pixels; the axes' unit is one element."""
+    shown_height, shown_width = 2 * pixels.shape[0], 2 * pixels.shape[1]
+    width = max(left + shown_width + 12, 24 + 8 * len(title))  # a letter has 7 or 8 pixels
+    height = top + shown_height + 12
     figure = Figure(figsize=(width / DPI, height / DPI))
-    axes = figure.add_axes((left / width, bottom / height, shown_width / width, shown_height / height))
+    axes = figure.add_axes((left / width, 12 / height, shown_width / width, shown_height / height))
     axes.imshow(pixels, interpolation="none", aspect="auto", **colours)
     axes.axis("off")
     # Names may have a $ in them, which is no formula.
-    figure.text(left / width, 1 - 16 / height, "\n".join(lines), size=11, color=INK, va="top", parse_math=False)
+    figure.text(12 / width, 1 - 16 / height, title, size=11, color=INK, va="top", parse_math=False)
     return figure, axes
 
 
-def wrap_title(title, width, size):
-    """The lines of a title in letters of this size, none of them wider than `width` screen pixels."""
-    figure = Figure(dpi=DPI)
-
-    def width_of(line):
-        return figure.text(0, 0, line, size=size, parse_math=False).get_window_extent().width
-
-    lines, letters = [title], len(title)
-    while letters > 1 and (longest := max(map(width_of, lines))) > width:
-        letters = max(1, min(letters - 1, int(letters * width / longest)))
-        lines = textwrap.wrap(title, letters, break_on_hyphens=False)
-    return lines
-
-
 def plot_loss(model, report):
-    """Loss against epochs: train with and without the penalty, test, and the floor; what the report says of the loss
-    and the MSE after the last; and, with an axis of their own, the hyperparameters that changed in training."""
+    """Loss against epochs: train with and without the penalty, test, and the floor; and, with an axis of their own, the
+    hyperparameters that changed in training."""
     history, epochs = model.history, range(1, model.epochs + 1)
     marker = "o" if len(epochs) == 1 else None  # a line of one point is invisible
     figure = Figure(figsize=(8, 5.4), layout="constrained")
@@ -1547,14 +1060,10 @@ def plot_loss(model, report):
     axes.plot(epochs, history.train_reconstruction, color=INK, ls="--", marker=marker, label=label)
     label = f"test loss: {report.loss:.5f} in the end"
     axes.plot(epochs, history.test_loss, color=ACCENT, lw=2, marker=marker, label=label)
-    label = f"test MSE, of the reconstruction in [0, 1]: {report.mse:.5f} in the end"
-    if model.loss_name == "BCE":
+    if report.floor is not None:
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.5f}: the pixels' entropy")
-        axes.plot([], [], " ", label=label)  # on another scale
-    else:
-        axes.plot(len(epochs), report.mse, color=ACCENT, marker="x", ls="", clip_on=False, label=label)
-    plot_schedule(axes, model, len(epochs))
-    axes.set_title("\n".join(wrap_title(f"{model.name}: losses", 680, size=12)), parse_math=False)
+    plot_schedule(axes, model)
+    axes.set_title(f"{model.name}: losses", size=min(12, 1000 / len(model.name)), parse_math=False)
     axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel")
     axes.set_xlim(0 if len(figure.axes) > 1 else 1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -1564,68 +1073,62 @@ def plot_loss(model, report):
     return figure
 
 
-def plot_schedule(axes, model, epochs):
+def plot_schedule(axes, model):
     """Add to a graph of losses each hyperparameter that changed in training, on an axis at the right. (All test losses
     are those of the model with its last value.)"""
-    progress = np.linspace(0, 1, 20 * epochs + 1)
-    schedules = [model.schedule(part) for part in progress.tolist()]
-    for key in schedules[0]:
+    progress = np.linspace(0, 1, 20 * model.epochs + 1)
+    schedules = [follow_schedule(model, part) for part in progress.tolist()]
+    for key in schedules[-1]:
         values = np.array([schedule[key] for schedule in schedules])
         if (values == values[0]).all():
             continue
-        arrival = epochs * progress[np.flatnonzero(values != values[-1])[-1] + 1]
+        arrival = model.epochs * progress[np.flatnonzero(values != values[-1])[-1] + 1]
         first, last = values[0], values[-1]
         label = (
             f"{key} in training (right axis): from {first:g} to {last:g} by epoch {arrival:.3g}; {last:g} in each test"
         )
         twin = axes.twinx()
-        twin.plot(epochs * progress, values, color=QUIET, lw=1, ls=(0, (1, 1)), label=label)
+        twin.plot(model.epochs * progress, values, color=QUIET, lw=1, ls=(0, (1, 1)), label=label)
         twin.set(ylim=(0, 1.05 * values.max()), ylabel=f"{key} in training")
         twin.spines["top"].set_visible(False)
 
 
 @own_style()
 def plot_rows(rows, title):
-    """A list of rows: pairs of a name and images [n, 784] in [0, 1]."""
-    gap = 2
-    longest = max(len(name) for name, _ in rows)
-    tiled = mosaic(torch.cat([images for _, images in rows]), len(rows[0][1]), gap, between=0)
-    left = max(102, 24 + 8 * longest)
-    figure, axes = new_mosaic_figure(tiled, title, (2, 2), left=left, cmap="gray_r", vmin=0, vmax=1)
-    for row, (name, _) in enumerate(rows):
+    """Rows of images [n, 784] in [0, 1], by their names."""
+    gap, images = 2, list(rows.values())
+    tiled = mosaic(torch.cat(images), len(images[0]), gap, between=0)
+    left = max(102, 24 + 8 * max(map(len, rows)))
+    figure, axes = new_mosaic_figure(tiled, title, left=left, cmap="gray_r", vmin=0, vmax=1)
+    for row, name in enumerate(rows):
         _, top = corner(row, 0, gap)
         axes.text(-5, top + 14, name, size=10, color=INK, ha="right", va="center")
     return figure
 
 
-def plot_features(model, report):
-    """The pictures that the units draw: the rows of the dictionary, the most often active unit first."""
-    order = units_from_most_active(report)
-    features = model.dictionary[order]
-    columns = 32 if len(features) <= 512 else 40
-    # The scale ends where 0.2 % of the pixels are beyond it. torch.quantile refuses more than 16 million: a fifth of
-    # the pixels will do.
-    limit = torch.quantile(features.abs().flatten()[::5], 0.998).clamp(min=1e-12).item()
-    title = f"{model.name}: what each unit draws, most often active first ({INK_IN_WORDS})"
-    figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=ink_colours(), vmin=-limit, vmax=limit)
-    cross_out(axes, [place for place, unit in enumerate(order) if report.frequency[unit] == 0], columns)
-    return figure
-
-
-def units_from_most_active(report, count=math.inf):
-    """The units, from the most to the least often active: all, or `count` of them, evenly chosen."""
+def units_from_most_active(report, count):
+    """`count` units, or all if there are fewer, evenly chosen from the most to the least often active."""
     order = report.frequency.argsort(descending=True, stable=True)
     return order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
 
 
+def plot_features(model, report):
+    """The pictures that units draw, rows of the dictionary, the most often active unit first."""
+    units, columns = units_from_most_active(report, FEATURES), 20
+    features = model.dictionary[units]
+    limit = torch.quantile(features.abs(), 0.998).clamp(min=1e-12).item()  # 0.2 % of the pixels are beyond the colours
+    chosen = f"{len(units)} of {len(model.dictionary)} units" if len(units) < len(model.dictionary) else "units"
+    title = f"{model.name}: what {chosen} draw, most often active first ({INK_IN_WORDS})"
+    figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=ink_colours(), vmin=-limit, vmax=limit)
+    cross_out(axes, [place for place, unit in enumerate(units) if report.frequency[unit] == 0], columns)
+    return figure
+
+
 def cross_out(axes, places, columns):
     """Cross out the images of a mosaic at these places: of dead units."""
-    x, y = [], []
     for place in places:
         left, top = corner(*divmod(place, columns))
-        x += [left, left + 27, None, left, left + 27, None]
-        y += [top, top + 27, None, top + 27, top, None]
-    axes.plot(x, y, color="black", lw=1, scalex=False, scaley=False)
+        axes.plot([left, left + 27], [top, top + 27], [left, left + 27], [top + 27, top], color="black", lw=1)
 
 
 def ink_colours():
@@ -1636,7 +1139,7 @@ def ink_colours():
 
 
 def plot_units(model, report, images):
-    """What units stand for: a row each for two dozen units, from the most to the least often active, with what it draws
+    """What units stand for: a row each for a dozen units, from the most to the least often active, with what it draws
     and looks for, and of the images [n, 784] uint8 those on which its code is largest."""
     units = units_from_most_active(report, ROWS)
     codes, strongest = report.code[:, units].T.topk(min(EXAMPLES, len(images)))
@@ -1650,38 +1153,18 @@ def plot_units(model, report, images):
         examples = to_float(images[strongest[row]])
         tiles[row, 2:, :, :3] = tint_explained(examples, model.dictionary[unit]).mul(255).round().byte().numpy()
     tiles[:, 2:][codes.numpy() <= model.active_above] = white  # the unit is active on fewer
-    title = (
-        f"{model.name}: units from the most to the least often active, and the test images on which the code of each "
-        "is largest, with that code; red: ink that the unit draws, blue: paper that it clears"
-    )
+    title = f"{model.name}: units, and the test images that light each most (red: ink that it draws, blue: clears)"
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, between=white)
-    figure, axes = new_mosaic_figure(pixels, title, (2, 2), left=96, top=62)
-    for column, heading in ((0, "draws"), (1, "looks for")):
+    figure, axes = new_mosaic_figure(pixels, title, left=96, top=62)
+    for column, heading in enumerate(("draws", "looks for")):
         left, _ = corner(0, column, gap)
         axes.text(left + 14, -2, heading, size=9, color=INK, ha="center")
-    numbers = []
     for row, unit in enumerate(units.tolist()):
         _, top = corner(row, 0, gap)
         axes.text(2, top + 10, f"unit {unit}", size=10, color=INK, ha="right", va="center")
-        frequency = f"on {100 * report.frequency[unit]:.1f} %"
+        frequency = f"on {100 * report.frequency[unit]:.2g} %"
         axes.text(2, top + 19, frequency, size=9, color=QUIET, ha="right", va="center")
-        for column, code in enumerate(codes[row].tolist(), start=2):
-            if code > model.active_above:
-                left, top = corner(row, column, gap)
-                numbers.append((left + 14, top - 1.5, f"{code:#.3g}"))
-    write_numbers(axes, numbers)
     return figure
-
-
-def write_numbers(axes, numbers):
-    """Write small numbers, each (x, y, text) centred there, as one set of shapes: as texts each would take a
-    millisecond, and a view half a second more."""
-    shapes = [TextPath((0, 0), text, size=7) for _, _, text in numbers]  # in points
-    shapes = [Affine2D().translate(-shape.vertices[:, 0].max() / 2, 0).transform_path(shape) for shape in shapes]
-    places = [(x, y) for x, y, _ in numbers]
-    written = PathCollection(shapes, offsets=places, offset_transform=axes.transData, color=QUIET, lw=0)
-    written.set_transform(Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans)
-    axes.add_collection(written, autolim=False)
 
 
 def tint_explained(images, picture):
@@ -1695,260 +1178,128 @@ def tint_explained(images, picture):
 
 
 @own_style()
-def plot_comparison(title, key, points):
-    """Test MSE and active units against a hyperparameter, from points (value, MSE, active units)."""
-    values, errors, active = zip(*sorted(points), strict=True)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(values, errors, color=ACCENT, marker="o", label="test MSE of the reconstruction")
-    twin = axes.twinx()
-    twin.plot(values, active, color=INK, marker="s", ls="--", label="active units (right axis)")
-    axes.set(xlabel=key, ylabel="test MSE per pixel", ylim=(0, 1.1 * max(errors)))
-    twin.set(ylabel="active units on an image", ylim=(0, 1.1 * max(active) + 1))
-    positive = [value for value in values if value > 0]
-    if positive and positive[-1] >= 10 * positive[0]:
-        axes.set_xscale("symlog", linthresh=positive[0])  # which has a place for 0
-    axes.set_xticks(values, map(str, values))
-    axes.minorticks_off()
-    axes.set_title("\n".join(wrap_title(title, 680, size=12)), parse_math=False)
-    figure.legend(handles=[*axes.lines, *twin.lines], loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-@own_style()
 def plot_parts(model, name, report, images):
-    """What the images [n, 784] are made of: the units that contribute most, each as the ink it adds, and their sum."""
+    """What the images [n, 784] are made of. Before `squash`, a reconstruction is the average, which is what the units
+    draw at their median code, and what each unit adds to it: the units that add most, and all others as one picture."""
     reconstruction, code = model(images)
     strength = contributions(model, code, report.median_code)
-    contributing = (strength > 0).sum(dim=1).max().item()  # units, on the image that has most of them
-    n = min(PARTS, max(1, contributing))
+    n = min(PARTS, max(1, (strength > 0).sum(dim=1).max().item()))
     units = strength.topk(n).indices
-    deviation = (code - report.median_code).gather(1, units)
-    added = deviation[..., None] * model.dictionary[units]  # [images, n, 784]
+    average = model.decoder(report.median_code)
+    added = (code - report.median_code).gather(1, units)[..., None] * model.dictionary[units]  # [images, n, 784]
+    rest = model.decoder(code) - average - added.sum(dim=1)
     limit = added.abs().max().clamp(min=1e-12) / 2  # of the colours: few pixels are above it, and faint ones show
-    added = torch.cat([added, added.sum(dim=1, keepdim=True)], dim=1) / limit
-    grey = matplotlib.colormaps["gray_r"](torch.stack([images, reconstruction], dim=1).numpy(), bytes=True)
-    tiles = np.concatenate([grey, ink_colours()(added.numpy() / 2 + 0.5, bytes=True)], axis=1)
-    gap = 7
-    title = f"{name}: image, reconstruction, its {n} main units ({INK_IN_WORDS}), their sum"
-    pixels = mosaic(tiles.reshape(-1, PIXELS, 4), n + 3, gap, between=np.uint8(255))
-    figure, axes = new_mosaic_figure(pixels, title, (2, 2))
-    numbers = []
-    for (row, column), number in np.ndenumerate(units.numpy()):
-        left, top = corner(row, column + 2, gap)  # after the image and its reconstruction
-        numbers.append((left + 14, top - 1, str(number)))
-    write_numbers(axes, numbers)
-    return figure
-
-
-@own_style()
-def show(paths):
-    """Open a window for each PNG, when there is a display."""
-    try:
-        from matplotlib import pyplot  # only here: it picks a window system
-
-        for path in paths:
-            pixels = pyplot.imread(path)
-            height, width = pixels.shape[:2]
-            figure = pyplot.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-            figure.figimage(pixels)
-            has_window = figure.canvas.required_interactive_framework is not None
-            require(has_window, f"there is no display for matplotlib's backend {pyplot.get_backend()}")
-        pyplot.show()
-    except Exception as error:  # backends are installed by the user, and raise what they like
-        print_line(f"--show cannot open windows ({first_line(error)}): look at the files above.")
-
-
-def figures_of(report):
-    """What a comparison has of one report: a dict of (the figure, how it is printed)."""
-    return {
-        "test loss": (report.loss, ".5f"),
-        "test MSE": (report.mse, ".5f"),
-        **{f"MSE from {n}": (error, ".5f") for n, error in report.kept.items()},
-        "active": (report.active, ".1f"),
-        "dead": (report.dead, "d"),
-        "idle": (report.idle, "d"),
-    }
-
-
-@torch.no_grad()
-def write_comparison(compared, asked, images, folder, form="png"):
-    """Compare models of one method that differ in a hyperparameter: print a table, write it as CSV, and draw what they
-    make of images [n, 784]; from three models on also their errors and active units against the value.
-
-    Args:
-        compared: pairs of a model on the CPU and its Report.
-        asked: the config with which one of them was asked for, in which precision may be auto.
-        images: [n, 784] in [0, 1].
-        folder: a path.
-        form: of the pictures, "png", "pdf" or "svg".
-
-    Returns:
-        the paths of the pictures.
-    """
-    cls = type(compared[0][0])
-    key = compared_key(cls)
-    values = [model.config[key] for model, _ in compared]
-    stem = f"{model_name(cls, asked | {key: values})}_comparison"
-    others = [
-        other if other == "plain" else f"{other} {asked[other]}"
-        for other, declared in cls.hyperparameters.items()
-        if other != key and asked[other] != declared.default_of(asked["plain"])
-    ]
-    name = cls.method + (f" ({', '.join(others)})" if others else "")
-
-    rows = [{key: (model.config[key], "")} | figures_of(report) for model, report in compared]
-    print_line("comparison")
-    print_line("  " + "".join(f"{heading:>13}" for heading in rows[0]))
-    for row in rows:
-        print_line("  " + "".join(f"{figure:>13{form}}" for figure, form in row.values()))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([figure for figure, _ in row.values()] for row in rows)
-    write_file(folder / f"{stem}.csv", table.getvalue().encode(), "--output-dir")
-    print_line(f"  {short_path(folder / f'{stem}.csv')}")
-    drawn = [(f"{key} = {model.config[key]}, MSE {report.mse:.5f}", model(images)[0]) for model, report in compared]
-    figure = plot_rows([("input", images), *drawn], f"{name}: test images and their reconstructions")
-    pictures = [write_picture(figure, folder / f"{stem}.{form}")]
-    if len(compared) >= 3:
-        points = [(model.config[key], report.mse, report.active) for model, report in compared]
-        figure = plot_comparison(f"{name}: error and active units against {key}", key, points)
-        pictures.append(write_picture(figure, folder / f"{stem}_graph.{form}"))
-    return pictures
-
-
-def write_picture(figure, path):
-    """Write a figure to a file, and say where; its path."""
-    save_figure(figure, path)
-    print_line(f"  {short_path(path)}")
-    return path
-
-
-@torch.no_grad()
-def write_outputs(model, report, data, folder, own_digits=None, form="png"):
-    """Write all pictures of a trained model to a folder, and print where they are.
-
-    Args:
-        model: an Autoencoder; it ends on the CPU.
-        report: its Report, of the test images of `data`.
-        data: Data of the model's data set, on the CPU.
-        folder: a path.
-        own_digits: images of one's own, [784] in [0, 1] each, by their names: a picture each.
-        form: of the pictures, "png", "pdf" or "svg".
-
-    Returns:
-        the paths of the pictures.
-    """
-    require_trained(model)
-    require_good_name(model.name)
-    require_own_data(model, data, "its pictures would show the wrong ones")
-    folder, model = full_path(folder), model.cpu()
-    figures = draw_pictures(model, report, data)
-    for name, digit in (own_digits or {}).items():
-        figures[f"image_{name}"] = plot_parts(model, f"{model.name}, {name}", report, digit[None])
-    pictures = [write_picture(figure, folder / f"{model.name}_{kind}.{form}") for kind, figure in figures.items()]
-    return pictures
+    ink = torch.cat([added, rest[:, None]], dim=1) / limit
+    shown = torch.stack([images, reconstruction, model.squash(average).expand_as(images)], dim=1)
+    grey = matplotlib.colormaps["gray_r"](shown.numpy(), bytes=True)
+    tiles = np.concatenate([grey, ink_colours()(ink.numpy() / 2 + 0.5, bytes=True)], axis=1)
+    squash = "sigmoid" if type(model).squash is Autoencoder.squash else "squash"
+    title = f"{name}: image, reconstruction = {squash}(average + its {n} main units + the rest); {INK_IN_WORDS}"
+    pixels = mosaic(tiles.reshape(-1, PIXELS, 4), tiles.shape[1], gap=4, between=np.uint8(255))
+    return new_mosaic_figure(pixels, title)[0]
 
 
 # 8. Command line ---------------------------------------------------------------------------------------
 def main(cls):
-    """What `python SCRIPT` does: `run`. What the user can mend becomes one line and an exit status."""
-    mend_streams()
-    status = 1
+    """What `python SCRIPT` does: load or train each model that the command line asks for, report on it, draw it, and
+    compare them. What the user can mend becomes one line and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
+            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
+    gc.freeze()  # to look for garbage among all that was imported takes a fifth of a view
+    atexit.register(gc.freeze)
+    torch.set_flush_denormal(True)  # Adam's averages of pixels that are never lit are, and an epoch a quarter longer
     try:
-        with spare_imports(), flush_denormals(), heed_sigterm():
-            run(cls)
+        run(cls)
         return
     except UserError as error:
-        message = "\n".join(f"error: {line}" for line in str(error).splitlines())
+        message = f"error: {error}"
     except OSError as error:
-        message = f"error: {short_path(error.filename or 'a file')}: {error.strerror or error}"
+        message = f"error: {error.filename}: {error.strerror or error}; name another file or folder, see --help"
     except KeyboardInterrupt:
-        message, status = "interrupted: files that were complete stay as they were", 130
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        message = "error: there is not enough memory: try a smaller --hidden or --batch-size"
-    for line in message.splitlines():
-        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-    sys.exit(status)
+        message = "interrupted: files that were complete stay as they were"
+    sys.exit(f"{Path(sys.argv[0]).name}: {message}")
 
 
 def run(cls):
-    """Load or train each model that the command line asks for, report on it, draw it, and compare them."""
+    """What `main` does when nothing is wrong."""
     script = Path(sys.argv[0]).stem  # whose weights would a copy of a script load or replace?
-    is_named = cls.method == script and script.startswith("sparse_")
-    fault = f"method has to be the name of the file, and begin with sparse_: {script!r}, not {cls.method!r}"
-    require(is_named, f"{fault} (in a notebook: %run {cls.method}.py)" if "ipykernel" in sys.modules else fault)
-    options, asked = parse_arguments(cls)
-    asked_config = dict(asked[0].config)  # of the first, in which precision is still auto
+    require(cls.method == script, f"the method has to be called like its file, {script!r}, not {cls.method!r}")
+    options, models = parse_arguments(cls)
     device = pick_device(options.device)
-    models = [load_or_keep(model, options) for model in asked]
-    for _, path in models:  # before the work, not after it
-        require_output_free(options.output_dir, path)
-    require_writable(options.output_dir, "--output-dir")
-    own_digits = read_own_digits(options.image)
-
-    all_trained = all(model.history for model, _ in models)
-    dataset = models[0][0].dataset
-    data = load_data(dataset, options.data_dir, train_count=None if all_trained else "all")
+    paths = [options.checkpoint or checkpoint_path(model.name) for model in models]
+    models = [load_or_keep(model, path, options) for model, path in zip(models, paths, strict=True)]
+    require_writable(options.output_dir)
+    for_training = not all(model.history for model in models)
+    data = load_data(models[0].dataset, options.data_dir, for_training)
     on_device = Data(*(part.to(device) if torch.is_tensor(part) else part for part in data))
 
-    pictures, compared = [], []
-    for model, path in models:
+    reports, pictures = [], []
+    for model, path in zip(models, paths, strict=True):
+        model.to(device)
         if not model.history:
-            train(model.to(device), on_device)
+            train(model, on_device)
             save_checkpoint(model, path)
-        report = evaluate(model.to(device), on_device.test_images)
-        print_line(report_text(model, report, path))
-        pictures += write_outputs(model, report, data, options.output_dir, own_digits, options.format)
-        print_line(page_line(model, path))
-        compared.append((model, report))
-
+        require_own_data(model, data)
+        report = evaluate(model, on_device.test_images)
+        if len(models) == 1:
+            print(report_text(model, report, path), flush=True)
+        pictures = write_outputs(model, report, data, options.output_dir)
+        report.code = None  # a comparison needs no more memory than one model
+        reports.append(report)
+    names = [model.name for model in models]
     if len(models) > 1:
-        test_digits = first_images(data.test_images, data.test_labels)
-        pictures += write_comparison(compared, asked_config, test_digits, options.output_dir, options.format)
+        print(f"comparison    {short_path(compare(models, reports, data, options.output_dir))}")
+    for name in names:
+        print(f"pictures      {short_path(options.output_dir / name)}_{{{','.join(pictures)}}}.png")
+    print(page_line(names, paths))
     if options.show:
-        show(pictures)
+        from PIL import Image
+
+        for path in pictures.values():
+            Image.open(path).show()
 
 
-def page_line(model, path):
-    """How to see a model on the page: its address, if it was put there after its weights at `path` were written, else
-    the command that puts it there."""
+def compare(models, reports, data, folder):
+    """Print a table of models of one method that differ in the compared hyperparameter, and draw what they make of the
+    test images [n, 784]; the path of the picture."""
+    cls, key = type(models[0]), compared_key(type(models[0]))
+    rows = [figures_of(report) for report in reports]
+    print("".join(f"{heading:>13}" for heading in (key, *rows[0])))
+    for model, row in zip(models, rows, strict=True):
+        print(f"{model.config[key]:>13}" + "".join(f"{text:>13}" for text in row.values()))
+    images = first_images(data.test_images, data.test_labels)
+    drawn = {f"{key} = {model.config[key]}": model(images)[0] for model in models}
+    name = model_name(cls, models[0].config | {key: [model.config[key] for model in models]})
+    path = folder / f"{name}_comparison.png"
+    save_figure(plot_rows({"input": images} | drawn, f"{name}: test images and their reconstructions"), path)
+    return path
+
+
+def figures_of(report):
+    """What a comparison has of one report, as texts by their names."""
+    return {
+        "test loss": f"{report.loss:.5f}",
+        "test MSE": f"{report.mse:.5f}",
+        **{f"MSE from {n}": f"{error:.5f}" for n, error in report.kept.items()},
+        "active": f"{report.active:.1f}",
+        "dead": str(report.dead),
+        "idle": str(report.idle),
+    }
+
+
+def page_line(names, paths):
+    """How to see models on the page: the address of the first, if all were put there after their weights at `paths`
+    were written, else the command that puts them there."""
     page = ROOT / "explore" / "index.html"
-    there = page.with_name("models") / f"{model.name}.js"
-    if there.is_file() and there.stat().st_mtime >= path.stat().st_mtime:
-        return f"page          {page.as_uri()}#{quote(model.name)}"
-    name = model.name if path == checkpoint_path(model.name) else short_path(path)
-    return f"page          python {shlex.quote(short_path(page.with_name('write.py')))} {shlex.quote(name)}"
-
-
-def parse_arguments(cls, arguments=None):
-    """(options, models): all options, and an untrained model for each that is asked for. Anything wrong ends the
-    process with status 2 and one line."""
-    parser = option_parser(cls)
-    options = parser.parse_args(arguments)
-    given = {key: value for key, value in vars(options).items() if key in cls.hyperparameters}
-    key = compared_key(cls)
-    values = given.pop(key, [])
-    if len(set(values)) < len(values):
-        parser.error(f"the same value twice for {key}")
-    if len(values) > 1 and options.checkpoint:
-        parser.error(f"--checkpoint takes one model, not {len(values)}")
-    if options.show and options.format != "png":
-        parser.error(f"--show opens pictures of --format png, not {options.format}")
-    try:
-        models = [cls(**given, **{key: value}) for value in values] or [cls(**given)]
-    except UserError as error:
-        parser.error(str(error))
-    weights = options.checkpoint
-    is_elsewhere = weights and real_path(weights.parent) != real_path(ROOT / "checkpoints")
-    # Two files in two folders may have one name.
-    default = weights.with_name(f"{file_name(weights)}_outputs") if is_elsewhere else ROOT / "outputs"
-    options.output_dir = options.output_dir or default
-    options.given = given.keys() | ({key} if values else set())
-    return options, models
+    missing = []
+    for name, path in zip(names, paths, strict=True):
+        there = page.with_name("models") / f"{name}.js"
+        if not there.is_file() or there.stat().st_mtime < path.stat().st_mtime:
+            missing.append(name if path == checkpoint_path(name) else short_path(path))
+    if missing:
+        return f"page          python {shlex.join([short_path(page.with_name('write.py')), *missing])}"
+    return f"page          {page.as_uri()}#{quote(names[0])}"
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -1958,241 +1309,111 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
-class Once(argparse.Action):
-    """Stores a value. A second one, which argparse would take in place of the first, is an error."""
+def parse_arguments(cls, arguments=None):
+    """(options, models): all options, and an untrained model for each that is asked for. Anything wrong ends the
+    process with status 2 and one line."""
+    parser = option_parser(cls)
+    options = parser.parse_args(arguments)
+    options.given = {key: value for key, value in vars(options).items() if key in cls.hyperparameters}
+    key = compared_key(cls)
+    values = options.given.pop(key, [])
+    if len(set(values)) < len(values) or (len(values) > 1 and options.checkpoint):
+        parser.error(f"--{key.replace('_', '-')} takes several values if they differ, and without --checkpoint")
+    try:
+        models = [cls(**options.given, **{key: value}) for value in values] or [cls(**options.given)]
+    except UserError as error:
+        parser.error(str(error))
+    if len(values) == 1:
+        options.given[key] = values[0]
+    weights = options.checkpoint
+    is_elsewhere = weights and weights.parent != ROOT / "checkpoints"
+    # Two files in two folders may have one name.
+    default = weights.with_name(f"{weights.stem}_outputs") if is_elsewhere else ROOT / "outputs"
+    options.output_dir = options.output_dir or default
+    return options, models
 
-    def __call__(self, parser, namespace, value, option_string=None):
-        if getattr(namespace, self.dest, self.default) is not self.default:
-            parser.error(f"{option_string} is given twice, and takes one value")
-        setattr(namespace, self.dest, value)
+
+def compared_key(cls):
+    """The hyperparameter of which the command line takes several values; None when there is none."""
+    return next((key for key, declared in cls.hyperparameters.items() if declared.is_compared), None)
 
 
 def option_parser(cls):
     """The command line of a method's script. What is not given of its hyperparameters is not in the result."""
-    form = argparse.RawDescriptionHelpFormatter
-    description = sys.modules[cls.__module__].__doc__
-    parser = OptionParser(description=description, formatter_class=form, allow_abbrev=False)
-    parser.register("action", None, Once)  # of options that name no other
-    parser._negative_number_matcher = re.compile(r"-\.?\d")  # Python 3.14's; before, -1e-4 is taken for an option
-    parser.add_argument(
-        "--train",
-        action="store_true",
-        help="train anew, and replace the weights of that name; a training cannot be continued, since its "
-        "schedules end with it: ask for more --epochs",
-    )
-
-    model = parser.add_argument_group(
-        "model and training", "These define the model, and name its weights: checkpoints/NAME.pt"
-    )
+    about = (sys.modules[cls.__module__].__doc__ or "").split("\n")[0]
+    parser = OptionParser(description=about)
+    parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
+    model = parser.add_argument_group("model", "these define the model, and name its weights: checkpoints/NAME.pt")
+    advanced = parser.add_argument_group("advanced, of the model, too")
     for key, declared in cls.hyperparameters.items():
-        kind = type(declared.default)
+        kind, group = type(declared.default), advanced if declared.is_advanced else model
+        names = [f"--{key.replace('_', '-')}", *([declared.alias] if declared.alias else [])]
         if kind is bool:
-            settings, about = {"action": "store_true"}, ""
-        else:
-            metavar = {int: "N", float: "X", str: "NAME"}[kind]
-            settings = {"type": kind, "metavar": metavar}
-            if declared.is_compared:
-                settings |= {"action": "extend", "nargs": "+"}
-            several = "; with several values it trains a model for each" if declared.is_compared else ""
-            plain = "" if declared.plain is None else f", plain: {declared.plain}"
-            about = f"; {declared.allowed}{several} (default: {declared.default}{plain})"
-        names = [option_of(key), *([declared.alias] if declared.alias else [])]
-        help = (declared.help + about).replace("%", "%%")
-        model.add_argument(*names, **settings, default=argparse.SUPPRESS, help=help)
-
+            group.add_argument(*names, action="store_true", default=argparse.SUPPRESS, help=declared.help)
+            continue
+        plain = "" if declared.plain is None else f", plain: {declared.plain}"
+        several = "; several values: a model each, compared" if declared.is_compared else ""
+        group.add_argument(
+            *names,
+            type=kind,
+            nargs="+" if declared.is_compared else None,
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
+            default=argparse.SUPPRESS,
+            help=f"{declared.help} (default: {declared.default}{plain}{several})".replace("%", "%%"),
+        )
     places = parser.add_argument_group("where and how")
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    places.add_argument("--data-dir", default=ROOT / "data", metavar="DIR", help="of the images, in NAME/raw (data)")
     places.add_argument(
-        "--data-dir",
-        type=path_option,
-        default=ROOT / "data",
-        metavar="DIR",
-        help="where the images lie, in NAME/raw (default: data)",
+        "--checkpoint", type=full_path, metavar="FILE", help="weights elsewhere, or with --train for them"
     )
-    places.add_argument(
-        "--checkpoint",
-        type=path_option,
-        metavar="FILE",
-        help="weights elsewhere: look at them, or with --train write them",
-    )
-    places.add_argument(
-        "--output-dir",
-        type=path_option,
-        metavar="DIR",
-        help="for the pictures (default: outputs; of weights elsewhere NAME_outputs beside them)",
-    )
-    places.add_argument(
-        "--format", choices=("png", "pdf", "svg"), default="png", help="of the pictures (default: %(default)s)"
-    )
-    places.add_argument(
-        "--image",
-        action="extend",
-        type=path_option,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="photographs or drawings of a digit each: draw what the model makes of them",
-    )
-    places.add_argument("--show", action="store_true", help="open the pictures in windows too")
+    places.add_argument("--output-dir", type=full_path, metavar="DIR", help="for the pictures (outputs)")
+    places.add_argument("--show", action="store_true", help="open the pictures, too")
     return parser
 
 
-def option_of(key):
-    """A hyperparameter on the command line: --batch-size for batch_size."""
-    return "--" + key.replace("_", "-")
-
-
-def path_option(text):
-    """`full_path` for argparse, which does not quote what another error says."""
-    try:
-        return full_path(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def load_or_keep(model, options):
-    """(the model, the path of its weights): the loaded one where there are weights, else the untrained one that the
-    options ask for. What would keep it from being trained and saved is found here, before the work."""
-    cls, named_path = type(model), checkpoint_path(model.name)
-    path = options.checkpoint or named_path
-    model.name = file_name(path)
-    require_good_name(model.name, advice="; name the weights yourself with --checkpoint FILE --train")
-    if options.train or (not options.checkpoint and not named_path.is_file()):
+def load_or_keep(model, path, options):
+    """The model whose weights lie at `path`, or else the untrained one, which is to be trained. What would keep it from
+    being saved is found here, before the work."""
+    is_named = path == checkpoint_path(model.name)
+    if options.train or (is_named and not path.is_file()):
         if not options.train:
-            print_line(f"There are no weights at {short_path(path)}: training them.")
-        require_replaceable(cls, path, even_if_damaged=path == named_path)
-        require_writable(path.parent, "--checkpoint")
-        return model, path
-    loaded = load_checkpoint(path, cls)
-    if options.checkpoint:
-        wanted, advice = options.given, "leave that option out, name another file"
-    else:
-        wanted, advice = cls.hyperparameters, "remove it"  # the name says that what was not given is at its default
-    for key in wanted:
+            print(f"There are no weights at {short_path(path)}: training them.")
+        if path.is_file() and not is_named:
+            require_same_method(model, path)
+        require_writable(path.parent)
+        model.name = path.name.removesuffix(".pt")
+        return model
+    loaded = load_checkpoint(path, type(model))
+    # A name of ours says that what was not given is at its default.
+    for key in model.config if is_named else options.given:
         found, value = loaded.config[key], model.config[key]
         fault = f"{short_path(path)} was trained with {key} = {found}, not {value}"
-        fits = found == value or (key == "precision" and value == "auto")
-        require(fits, f"{fault}: {advice}, or add --train to replace the weights")
-    return loaded, path
+        require(found == value, f"{fault}: leave that option out, name another file, or add --train to replace it")
+    return loaded
 
 
-def require_replaceable(cls, path, even_if_damaged):
-    """Raise UserError when there is something at `path` that --train must not replace: it replaces weights of the same
-    method, and where the program gave the file its name also a damaged one."""
-    require_no_folder(path)
-    if not os.path.exists(path):
-        return
+def require_same_method(model, path):
+    """Raise UserError unless --train may replace what lies at `path`, which has a name of the user's own."""
     try:
-        load_checkpoint(path, cls)
+        load_checkpoint(path, type(model))
     except UserError as error:
-        advice = "--train does not replace it: move it away first, or name another file with --checkpoint"
-        require(even_if_damaged and isinstance(error, DamagedCheckpoint), f"{error}; {advice}")
-        print_line(f"{error}: it stays until the new weights are complete.")
+        advice = f"--train replaces only weights of {model.method}, so name another file"
+        raise UserError(f"{error}; {advice}") from error
 
 
-def require_output_free(folder, path):
-    """Raise UserError when weights at `path` would be in the way of pictures in `folder`."""
-    folder, path = real_path(folder), real_path(path)
-    fault = f"--output-dir {short_path(folder)} is, or lies below, the file of the weights"
-    require(path != folder and path not in folder.parents, f"{fault}: name another folder")
-
-
-def read_own_digits(paths):
-    """A dict from each file's name to its digit [784]; UserError with all that is wrong with any of them."""
-    digits, faults = {}, []
-    for path in paths:
-        try:
-            require_good_name(path.stem)
-            require(
-                path.stem not in digits,
-                f"two images are called {path.stem}, and so would be their pictures: rename one",
-            )
-            digits[path.stem] = read_digit(path)
-        except UserError as error:
-            faults.append(str(error))
-    require(not faults, "\n".join(faults))
-    return digits
+def require_writable(folder):
+    """Raise OSError unless files can be written to a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def pick_device(name):
-    """--device as a torch.device; auto is the fastest that can be used. UserError when another one cannot be used."""
-    if name != "auto":
-        try:
-            return usable_device(name)
-        except (RuntimeError, AssertionError) as error:  # AssertionError: a torch that was built without CUDA
-            advice = "take auto, cpu, cuda or mps"
-            raise UserError(f"--device {name} cannot be used here ({first_line(error)}): {advice}") from error
-    for name, available in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
-        if available:
-            try:
-                return usable_device(name)
-            except (RuntimeError, AssertionError) as error:
-                print_line(f"{name} is there and cannot be used ({first_line(error)}): going on with the CPU.")
-    return torch.device("cpu")
-
-
-def usable_device(name):
-    """A torch.device that has computed something; RuntimeError or AssertionError when it cannot."""
-    device = torch.device(name)
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise RuntimeError("it is not supported")
-    return (torch.ones(1, device=device) + 1).device
-
-
-def mend_streams():
-    """See to it that printing does not end a run."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # a process may be started without streams
-    sys.stderr = sys.stderr or open(os.devnull, "w")
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # a notebook's streams have no reconfigure
-            stream.reconfigure(errors="replace")  # a terminal that has no ρ shows ? and goes on
-
-
-@contextlib.contextmanager
-def spare_imports():
-    """Let Python's garbage collector leave alone what was imported, and at the end of the process all there is: to look
-    through it takes a fifth of a view."""
-    atexit.register(gc.freeze)
-    is_ours = not gc.get_freeze_count()  # and not the caller's
-    if is_ours:
-        gc.freeze()
+    """--device as a torch.device; auto is the fastest that there is. UserError when another one cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        yield
-    finally:
-        if is_ours:
-            gc.unfreeze()
-
-
-@contextlib.contextmanager
-def heed_sigterm():
-    """Let SIGTERM, with which a queue ends its jobs, do what Ctrl-C does, unless somebody has decided otherwise."""
-    is_free = threading.current_thread() is threading.main_thread()  # others may not
-    is_free = is_free and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if is_free:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if is_free:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def flush_denormals():
-    """Take numbers below 1e-38 for 0. Where no image lights a pixel, Adam's averages become as small as that, and an
-    epoch of k-sparse takes a quarter longer; its weights are the same. A thread takes the setting from its parent: so
-    before torch has any. Afterwards it is as it was in this thread."""
-    for kind in (np.float32, np.float64):
-        np.finfo(kind)  # numpy looks for the smallest number once, and would warn after the next line
-    were_flushed = (torch.tensor(1e-39) / 2).item() == 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(were_flushed)
-
-
-def is_out_of_memory(error):
-    """Whether an error says that there is too little memory; on the CPU and on MPS torch has only words for it."""
-    words = ("you tried to allocate", "backend out of memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in words)
+        return torch.ones(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch that was built without CUDA
+        fault = f"--device {name} cannot be used here ({reason_of(error)})"
+        raise UserError(f"{fault}: take auto, cpu, cuda or mps") from error

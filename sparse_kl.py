@@ -46,7 +46,6 @@ class SparseKL(common.Autoencoder):
         {
             "rho": common.between_0_and_1(0.08, "ρ, wanted mean activation of a unit", is_compared=True),
             "beta": common.at_least_0(5e-3, "β, weight of the KL penalty"),
-            "start_std": common.above_0(0.003, "spread of the dictionary's weights at the start"),
         },
         hidden=512,
         epochs=20,
@@ -54,13 +53,12 @@ class SparseKL(common.Autoencoder):
         lr=9e-3,
         encoder_speed=12.0,
         weight_decay=3e-6,
-        fade=1.0,
         tie=2e-7,
     )
     active_above = 0.5  # a sigmoid is never zero
 
     def initialise(self):
-        self.dictionary.copy_(self.start_std * torch.randn_like(self.encoder.weight))
+        self.dictionary.copy_(0.003 * torch.randn_like(self.encoder.weight))
         self.encoder.weight.copy_(F.normalize(self.dictionary))
         self.encoder.bias.fill_(math.log(self.rho / (1 - self.rho)))  # every unit starts near ρ
         # With every unit at ρ it draws the mean image.
@@ -71,6 +69,9 @@ class SparseKL(common.Autoencoder):
 
     def penalty(self, hidden, code):
         return kl_penalty(hidden, self.rho, self.beta)
+
+    def schedule(self, progress):
+        return {"weight_decay": self.weight_decay * (1 - progress)}
 
 
 if __name__ == "__main__":

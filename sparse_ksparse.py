@@ -41,9 +41,10 @@ class KSparse(common.Autoencoder):
     hyperparameters = common.hyperparameters(
         {
             "k": common.whole(25, "active units on an image", 1, 32_768, is_compared=True, is_always_named=True),
-            "first_k": common.whole(100, "k at the start of the training, if it is larger than k", 1, 32_768, plain=1),
+            "first_k": common.whole(
+                100, "k at the start of the training, if it is larger than k", 1, 32_768, plain=1, is_advanced=True
+            ),
             "l1_weight": common.at_least_0(1e-5, "λ, weight of the L1 penalty", alias="--lambda"),
-            "start_std": common.above_0(0.01, "spread of the weights at the start"),
         },
         plain_lr=1e-3,
         hidden=1000,
@@ -53,25 +54,24 @@ class KSparse(common.Autoencoder):
         beta2=0.997,  # with 0.99 twenty units of k = 100 end up idle, with 0.999 one of k = 5 dies
         weight_decay=1e-6,
         tie=2e-6,
-        tie_scale="one",  # a linear decoder gives the code the scale of the pixels
     )
     loss_name = "uncut MSE"
+    tie_scale = "one"  # a linear decoder gives the code the scale of the pixels
 
     def __init__(self, **given):
         super().__init__(**given)
         common.require(
             self.k <= self.hidden, f"k has to be a whole number from 1 to hidden, {self.hidden}, not {self.k}"
         )
-        self.training_k = self.k
 
     def initialise(self):
-        self.encoder.weight.normal_(std=self.start_std)
+        self.encoder.weight.normal_(std=0.01)
         self.dictionary.copy_(self.encoder.weight)
         self.encoder.bias.zero_()
         self.decoder.bias.copy_(self.mean_image)
 
     def activation(self, hidden):
-        return top_k(F.relu(hidden), self.training_k if self.training else self.k)
+        return top_k(F.relu(hidden), self.k)
 
     def squash(self, output):
         return output.clamp(0, 1)
@@ -88,9 +88,6 @@ class KSparse(common.Autoencoder):
         # at k = 5 the linear one ends with a higher loss.
         start = max(self.k, min(self.first_k, self.hidden))
         return {"k": round(start * (self.k / start) ** min(1, 2 * progress))}
-
-    def after_step(self, progress):
-        self.training_k = self.schedule(progress)["k"]
 
 
 if __name__ == "__main__":

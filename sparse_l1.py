@@ -33,7 +33,6 @@ class SparseL1(common.Autoencoder):
     hyperparameters = common.hyperparameters(
         {
             "l1_weight": common.at_least_0(4e-5, "λ, weight of the L1 penalty", alias="--lambda", is_compared=True),
-            "norm": common.one_of("one", "norm of a unit's picture", "one", "any", plain="any"),
         },
         hidden=512,
         epochs=20,
@@ -57,8 +56,8 @@ class SparseL1(common.Autoencoder):
     def penalty(self, hidden, code):
         return l1_penalty(code, self.l1_weight)
 
-    def after_step(self, progress):
-        if self.norm == "one":
+    def after_step(self):
+        if not self.plain:
             self.decoder.weight.div_(self.decoder.weight.norm(dim=0))
 
 
