@@ -44,7 +44,44 @@ class WithoutReLU(KSparse):
     """The k largest of hidden as they are, as in the paper."""
 
     def activation(self, hidden):
-        return top_k(hidden, self.training_k if self.training else self.k)
+        return top_k(hidden, self.k)
+
+
+class AnyNorm(SparseL1):
+    """The pictures have any norm."""
+
+    def after_step(self):
+        pass
+
+
+class ConstantDecay(SparseKL):
+    """The decay does not fade."""
+
+    def schedule(self, progress):
+        return {}
+
+
+def with_torchs_start(cls):
+    """The method from the start that torch gives to layers."""
+
+    class TorchsStart(cls):
+        def initialise(self):
+            super().initialise()
+            self.encoder.reset_parameters()
+            self.decoder.reset_parameters()
+
+    return TorchsStart
+
+
+def with_pixels(cls):
+    """The method with images that are not centred."""
+
+    class Pixels(cls):
+        def initialise(self):
+            super().initialise()
+            self.mean_image.zero_()
+
+    return Pixels
 
 
 def departures(cls):
@@ -53,8 +90,13 @@ def departures(cls):
     for key, declared in cls.hyperparameters.items():
         if declared.plain not in (None, declared.default):
             found[f"{key} {declared.plain}"] = (cls, {key: declared.plain})
+    found["torch's start"] = (with_torchs_start(cls), {})
+    found["pixels"] = (with_pixels(cls), {})
+    if cls is SparseL1:
+        found["any norm"] = (AnyNorm, {})
     if cls is SparseKL:
-        found["fade 0.0, with a third of the decay"] = (cls, {"fade": 0.0, "weight_decay": 1e-6})
+        found["constant decay"] = (ConstantDecay, {})
+        found["constant decay, a third of it"] = (ConstantDecay, {"weight_decay": 1e-6})
     if cls is KSparse:
         found["l1_weight 0"] = (cls, {"l1_weight": 0.0})  # of the document, not of the paper
         found["k falls linearly"] = (LinearFall, {})

@@ -30,7 +30,7 @@ COMMANDS = (
 
 def draw_strokes(path):
     """The README's first picture: what three digits are made of."""
-    model, data = common.load_pretrained("sparse_ksparse_k25"), common.load_data(train_count=0)
+    model, data = common.load_pretrained("sparse_ksparse_k25"), common.load_data(for_training=False)
     report = common.evaluate(model, data.test_images)
     digits = common.first_images(data.test_images, data.test_labels)[[4, 5, 8]]
     with torch.no_grad():

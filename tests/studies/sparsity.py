@@ -29,7 +29,7 @@ LABELS = {"sparse_l1": "L1", "sparse_kl": "KL", "sparse_ksparse_k5": "k-sparse, 
 @torch.no_grad()
 def kept_curve(model, images, counts=KEPT):
     """[(n, test MSE of n units)] on images [m, 784] uint8, up to the number of units that ever take part."""
-    code = common.encode_all(model, images)
+    code = torch.cat([model.encode(batch) for batch in common.batches(images, 2_000)])
     median_code = code.median(dim=0).values
     most = (code != median_code).sum(dim=1).max().item()
     counts = sorted({most, *(n for n in counts if n < most)})
