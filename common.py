@@ -181,15 +181,15 @@ def to_float(images):
 
 
 def batches(images, batch_size, generator=None):
-    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, all of nearly one size: in a new order that
-    is drawn from `generator`, a torch.Generator, or without one in the order that they have. Each batch is one gather
-    from bytes in memory: a DataLoader, which decodes every image again in every epoch, takes longer than the
-    training."""
-    count = math.ceil(len(images) / batch_size)
+    """Minibatches [batch, 784] float32 in [0, 1] of images [n, 784] uint8, in the order that they have. For training
+    they are in a new order, drawn from `generator`, a torch.Generator, and all of nearly one size, so that no step is
+    made of what is left over. Each batch is one gather from bytes in memory: a DataLoader, which decodes every image
+    again in every epoch, takes longer than the training."""
     if generator is None:
-        return map(to_float, images.tensor_split(count))
+        return map(to_float, images.split(batch_size))
     order = torch.randperm(len(images), generator=generator).to(images.device)
-    return (to_float(images.index_select(0, chosen)) for chosen in order.tensor_split(count))
+    steps = math.ceil(len(images) / batch_size)
+    return (to_float(images.index_select(0, chosen)) for chosen in order.tensor_split(steps))
 
 
 def first_of_each(labels):
@@ -763,9 +763,7 @@ def evaluate(model, images):
     code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
     median_code = code.median(dim=0).values
     loss, mse, kept = 0.0, 0.0, dict.fromkeys(KEPT, 0.0)
-    for batch, batch_code in zip(
-        batches(images, 2_000), code.tensor_split(math.ceil(len(images) / 2_000)), strict=True
-    ):
+    for batch, batch_code in zip(batches(images, 2_000), code.split(2_000), strict=True):
         weight = len(batch) / len(images)
         output = model.decoder(batch_code)
         loss += weight * model.reconstruction_loss(output, batch).item()
