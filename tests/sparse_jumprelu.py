@@ -20,11 +20,11 @@ class JumpReLU(common.Autoencoder):
     method = "sparse_jumprelu"  # the name of the file
     hyperparameters = common.hyperparameters(
         {
-            "l0_weight": common.at_least_0(2e-4, "λ, price of an active unit", is_compared=True),
-            "width": common.above_0(1, "width of the slope that stands in for a step"),
+            "l0_weight": common.at_least_0(3e-4, "λ, price of an active unit", is_compared=True),
+            "width": common.above_0(2, "width of the slope that stands in for a step"),
         },
         hidden=256,  # of the hyperparameters that all methods share, those with another default
-        encoder_speed=10.0,
+        encoder_speed=5.0,
     )
 
     def __init__(self, **given):
