@@ -79,10 +79,13 @@ def write_file(path, content):
     path = Path(os.path.realpath(path))  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
-        unnamed = Path(folder, "content")
-        unnamed.write_bytes(content)
-        os.replace(unnamed, path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+            unnamed = Path(folder, "content")
+            unnamed.write_bytes(content)
+            os.replace(unnamed, path)
+    except OSError as error:  # it names the file beside, and on a full device none at all
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 # 2. Data -----------------------------------------------------------------------------------------------
@@ -118,7 +121,7 @@ def load_data(dataset="MNIST", data_dir=ROOT / "data", for_training=True):
     test_labels = read_archive(folder / "t10k-labels-idx1-ubyte", dataset)
     count = None
     if not for_training:
-        count = 10 if train_labels is None else max(first_of_each(train_labels)) + 1
+        count = 10 if train_labels is None else max(first_of_each(train_labels), default=0) + 1
         train_labels = None if train_labels is None else train_labels[:count]
     train_images = read_archive(folder / "train-images-idx3-ubyte", dataset, count)
     test_images = read_archive(folder / "t10k-images-idx3-ubyte", dataset)
@@ -150,7 +153,7 @@ def read_archive(unpacked, dataset, count=None):
             shape[0] = shape[0] if count is None else min(count, shape[0])
             content = file.read() if count is None else file.read(math.prod(shape))  # the end has a checksum
         values = torch.from_numpy(np.frombuffer(bytearray(content), np.uint8).reshape(shape))
-    except (gzip.BadGzipFile, zlib.error, EOFError, IndexError, ValueError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError, IndexError, ValueError, OverflowError, MemoryError) as error:
         fault = f"{short_path(path)} is damaged, or not in the form of MNIST's archives ({reason_of(error)})"
         raise UserError(f"{fault}: replace it, or move it away") from error
     return values.long() if "labels" in path.name else values
