@@ -1037,7 +1037,7 @@ def new_mosaic_figure(pixels, title, left=12, top=44, **colours):
     """(figure, axes) that show an array [rows, columns] below a title, each element as 2 x 2 screen pixels. The room at
     the left and above is in screen pixels; the axes' unit is one element."""
     shown_height, shown_width = 2 * pixels.shape[0], 2 * pixels.shape[1]
-    width = max(left + shown_width + 12, 24 + 8 * len(title))  # a letter has 7 or 8 pixels
+    width = max(left + shown_width + 12, 24 + 8.4 * len(title))  # a letter has 7 or 8 pixels, more in long names
     height = top + shown_height + 12
     figure = Figure(figsize=(width / DPI, height / DPI))
     axes = figure.add_axes((left / width, 12 / height, shown_width / width, shown_height / height))
@@ -1064,7 +1064,7 @@ def plot_loss(model, report):
     if report.floor is not None:
         axes.axhline(report.floor, color=INK, lw=1, ls=":", label=f"floor {report.floor:.5f}: the pixels' entropy")
     plot_schedule(axes, model)
-    axes.set_title(f"{model.name}: losses", size=min(12, 1000 / len(model.name)), parse_math=False)
+    axes.set_title(f"{model.name}: losses", size=min(12, 950 / (8 + len(model.name))), parse_math=False)
     axes.set(xlabel="epoch", ylabel=f"{model.loss_name} per pixel")
     axes.set_xlim(0 if len(figure.axes) > 1 else 1, max(2, len(epochs)))
     axes.xaxis.get_major_locator().set_params(integer=True)
