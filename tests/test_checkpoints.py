@@ -5,19 +5,18 @@ import os
 import pickle
 import random
 import shutil
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, METHODS
+from conftest import CLASSES, METHODS, ROOT, contents, ended, start
 
 import common
-
-
-def load(path):
-    return common.load_checkpoint(path)
+from sparse_l1 import SparseL1
 
 
 @pytest.fixture
@@ -33,38 +32,113 @@ def rewrite(path, change):
     torch.save(content, path)
 
 
-def refused(path, words="not a good checkpoint|holds weights of|was written by another program"):
+def refused(path, words=r"the weights at .* cannot be used \(.+\): restore them, or train anew with --train$"):
+    """It ends in one line, and the file stays as it is."""
     before = path.read_bytes()
     with pytest.raises(common.UserError, match=words) as error:
-        load(path)
+        common.load_checkpoint(path)
     text = str(error.value)
-    assert text.isprintable() and path.name in text and len(text) < 400  # no newline, and no terminal's escape codes
+    assert "\n" not in text and path.name in text and len(text) < 500
     assert path.read_bytes() == before
 
 
+def known(model):
+    """All that a model knows beside its weights and the name of its file."""
+    return model.config, model.history, model.fingerprint, model.made_by
+
+
 def same(one, other):
-    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    weights, others = one.state_dict(), other.state_dict()
+    return weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-def test_round_trip(trained, tmp_path, small):
-    model = trained
-    path = tmp_path / f"{model.name}.pt"
+def test_what_is_saved_is_loaded(trained, tmp_path, small):
+    """Weights, all hyperparameters, losses, and what else made it; ready to use, and under the name of its file."""
+    model, path = trained, tmp_path / "mine.pt"
     common.save_checkpoint(model, path)
-    loaded = load(path)
-    assert (loaded.config, loaded.history, loaded.name) == (model.config, model.history, model.name)
-    assert same(model, loaded)
+    loaded = common.load_checkpoint(path)
+    assert type(loaded) is type(model) and known(loaded) == known(model) and same(loaded, model)
+    assert loaded.name == "mine" and loaded.config.keys() == model.hyperparameters.keys()
+    assert loaded.fingerprint == common.fingerprint_of(small.test_images)
+    assert loaded.made_by == {"torch": torch.__version__, "device": "cpu", "threads": 1, "precision": "float32"}
     images = common.to_float(small.test_images)
-    assert all(map(torch.equal, model(images), loaded(images)))
-    content = path.read_bytes()
+    assert not loaded.training and all(map(torch.equal, model(images), loaded(images)))
+    assert loaded(images)[0].numpy().shape == (199, 784)  # numpy takes what wants no gradients
     common.save_checkpoint(loaded, path)
-    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+    again = common.load_checkpoint(path)
+    assert known(again) == known(model) and same(again, model) and list(tmp_path.iterdir()) == [path]
 
 
-def test_what_is_loaded_is_ready_to_use(path, small):
-    model = load(path)
-    reconstruction, code = model(common.to_float(small.test_images))
-    assert not model.training and reconstruction.numpy().shape == (199, 784) and code.numpy().shape == (199, 4)
-    assert model.dictionary.numpy().shape == (4, 784)
+def test_a_file_has_the_hyperparameters_of_the_training(tiny, tmp_path):
+    """k may be another for a while, to encode with more units."""
+    model = copy.deepcopy(tiny["sparse_ksparse"])
+    model.k = 4
+    common.save_checkpoint(model, tmp_path / "x.pt")
+    assert common.load_checkpoint(tmp_path / "x.pt").k == 2
+
+
+def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
+    whole = dict(epochs=np.int64(1), batch_size=np.int64(300), seed=np.int64(1), hidden=np.int32(4))
+    model = METHODS["sparse_l1"].train(small, l1_weight=np.float64(1e-3), lr=np.float32(1e-3), **whole)
+    common.save_checkpoint(model, tmp_path / "numpy.pt")
+    assert common.load_checkpoint(tmp_path / "numpy.pt").config == model.config
+
+
+def test_a_model_of_ones_own_class(small, tmp_path):
+    """With a parameter of its own, and in no script."""
+
+    class Mine(SparseL1):
+        method = "mine"
+
+        def __init__(self, **given):
+            super().__init__(**given)
+            self.threshold = torch.nn.Parameter(torch.zeros(self.hidden))
+
+        def activation(self, hidden):
+            return super().activation(hidden - self.threshold)
+
+    model = Mine(hidden=4, epochs=1)
+    common.train(model, small)
+    common.save_checkpoint(model, tmp_path / "x.pt")
+    loaded = common.load_checkpoint(tmp_path / "x.pt", Mine)
+    assert type(loaded) is Mine and same(loaded, model) and loaded.threshold.abs().max() > 0
+    refused(tmp_path / "x.pt", r"there is no script mine.py .*: give the class of the weights")
+
+
+def test_what_is_not_trained_is_not_saved(tmp_path):
+    with pytest.raises(common.UserError, match="not trained yet"):
+        common.save_checkpoint(METHODS["sparse_l1"].build(), tmp_path / "x.pt")
+    assert not contents(tmp_path)
+
+
+# Whole or not at all
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(path, tiny, monkeypatch):
+    """And after a save that fails nothing else is left."""
+    before, replace = contents(path.parent), os.replace
+
+    def refuse(source, target):
+        assert path.read_bytes() == before[path.name] and common.load_checkpoint(source).method == "sparse_kl"
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError) as error:
+        common.save_checkpoint(tiny["sparse_kl"], path)
+    assert error.value.filename == str(path) and contents(path.parent) == before
+    monkeypatch.setattr(os, "replace", replace)
+    common.save_checkpoint(tiny["sparse_kl"], path)
+    assert common.load_checkpoint(path).method == "sparse_kl"
+
+
+def test_threads_that_write_one_file_do_not_mix_it(tmp_path):
+    texts = [bytes([letter]) * 200_000 for letter in b"abcdefgh"]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: common.write_file(tmp_path / "x.pt", text), texts * 3))
+    assert (tmp_path / "x.pt").read_bytes() in texts and len(list(tmp_path.iterdir())) == 1
+
+
+# Names
 
 
 def test_load_pretrained_takes_a_path_that_ends_in_pt_or_a_name(path, monkeypatch):
@@ -72,211 +146,113 @@ def test_load_pretrained_takes_a_path_that_ends_in_pt_or_a_name(path, monkeypatc
     folder = path.parent / "checkpoints"
     folder.mkdir()
     shutil.copy(path, folder / "sparse_l1_l1-weight0.001.pt")
-    monkeypatch.setattr(common, "ROOT", path.parent)
+    shutil.copy(path, path.parent / "mine")
+    monkeypatch.setattr(common, "checkpoint_path", lambda name: folder / f"{name}.pt")
     monkeypatch.chdir(path.parent)
     assert common.load_pretrained("sparse_l1_l1-weight0.001").name == "sparse_l1_l1-weight0.001"
     for name in (path, str(path), "l1.pt", "./l1.pt"):
         assert common.load_pretrained(name).name == "l1"
-    shutil.copy(path, path.parent / "mine")
-    shutil.copy(path, folder / "mine.pt")
     assert common.load_pretrained("./mine").name == common.load_pretrained(Path("mine")).name == "mine"
-    (folder / "mine.pt").unlink()
-    for name in ("mine", "runs/mine"):
-        with pytest.raises(common.UserError, match="there are no weights at (checkpoints/mine.pt|runs/mine): "):
-            common.load_pretrained(name)
-    for name, place in (("l1", "checkpoints/l1.pt"), ("sparse_l1_l1-weight0.001.pt", "sparse_l1_l1-weight0.001.pt")):
-        with pytest.raises(common.UserError, match=f"there are no weights at {place}"):
+    for name, place in (("mine", "checkpoints/mine.pt"), ("runs/mine", "runs/mine"), ("none.pt", "none.pt")):
+        with pytest.raises(common.UserError, match=f"there are no weights at {place}: check the name, or make them"):
             common.load_pretrained(name)
 
 
-def test_shipped_models_load_by_name():
-    for name in ("sparse_l1", "sparse_kl", "sparse_ksparse_k25"):
-        assert common.load_pretrained(name).name == name
+ELSEWHERE = """
+import importlib
+import common
+for _ in range(2):
+    model = common.load_pretrained("sparse_l1")
+    print(type(model).__name__, len(common.load_data(for_training=False).train_images), model.dictionary.shape[0])
+    importlib.reload(common)
+"""
 
 
-def test_missing(tmp_path):
-    with pytest.raises(common.UserError, match="no weights at .*none.pt"):
-        load(tmp_path / "none.pt")
+def test_load_pretrained_in_a_notebook(tmp_path):
+    """Whatever is first on sys.path, in any folder, and when `common` is reloaded after a change. Nor is torchvision
+    imported, which would take as long as torch."""
+    for name in ("sparse_l1", "torchvision"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('somebody else')")
+    code = f"import sys\nsys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n{ELSEWHERE}"
+    result = ended(start([sys.executable, "-c", code], cwd=tmp_path))
+    assert (result.status, result.out) == (0, "SparseL1 18 512\n" * 2), result
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", random.Random(0).randbytes(10_000), pickle.dumps({})], ids=len)
-def test_something_else(tmp_path, content):
-    path = tmp_path / "bad.pt"
-    path.write_bytes(content)
-    refused(path)
+def test_find_method_takes_scripts_with_a_method_only(monkeypatch):
+    for name in ("os", "sparse_other", "../sparse_l1", "sparse_l1.py"):
+        with pytest.raises(common.UserError, match="there is no script .* of a method beside common.py"):
+            common.find_method(name)
+    with pytest.raises(common.UserError, match="common.py has no class of a method of that name"):
+        common.find_method("common")
 
 
-def test_truncated_anywhere(path):
-    content = path.read_bytes()
-    for length in [*range(0, len(content), len(content) // 40), *range(len(content) - 30, len(content))]:
-        path.write_bytes(content[:length])
-        refused(path)
+# What is refused
 
 
-class Evil:
-    def __reduce__(self):
-        return os.system, ("touch executed",)
-
-
-def test_a_pickle_that_would_run_code_does_not(path, monkeypatch):
-    monkeypatch.chdir(path.parent)
-    content = torch.load(path, weights_only=True)
-    content["config"] = Evil()
-    torch.save(content, path)
-    refused(path)
-    path.write_bytes(pickle.dumps(Evil()))
-    refused(path)
-    assert not (path.parent / "executed").exists()
-
-
-def test_of_another_method(room):
+def test_weights_of_another_method(room):
     for cls in CLASSES:
-        for other in CLASSES:
-            if other is not cls:
-                path = room / f"{cls.method.removeprefix('sparse_')}.pt"
-                with pytest.raises(common.UserError, match=f"holds weights of '{cls.method}', not of {other.method}"):
-                    common.load_checkpoint(path, other)
+        path = room / f"{cls.method.removeprefix('sparse_')}.pt"
+        for other in set(CLASSES) - {cls}:
+            with pytest.raises(common.UserError, match=f"they are of '{cls.method}', not of {other.method}"):
+                common.load_checkpoint(path, other)
 
 
-def test_a_plain_state_dict_is_told_as_such(path):
-    torch.save(load(path).state_dict(), path)
-    refused(path, r"is a plain state_dict, weights without their hyperparameters: .*load_state_dict")
+def test_other_images_under_the_same_name(tiny, small, tmp_path):
+    """The weights know which test images they are of, and the name of their data."""
+    model = copy.deepcopy(tiny["sparse_l1"])
+    report = common.evaluate(model, small.test_images)
+    others = small.test_images.clone()
+    others[-1, -1] = 1
+    for data, words in (
+        (small._replace(test_images=others), "its test images were others: bring those back, or train anew"),
+        (small._replace(name="mine"), "a model of the data set MNIST, and these images are of mine"),
+    ):
+        with pytest.raises(common.UserError, match=words):
+            common.write_outputs(model, report, data, tmp_path)
+    assert not contents(tmp_path)
+    common.require_own_data(model, small)
 
 
-def test_weights_of_an_earlier_version_are_told_as_such(path):
-    """They had a dictionary and a decoder_bias instead of a decoder."""
-    rewrite(path, lambda content: content["weights"].update(decoder_bias=content["weights"].pop("decoder.bias")))
-    refused(path, "is of an earlier version of this program.*: restore it, or move it and train anew")
-
-
-def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
-    whole = dict(epochs=np.int64(1), batch_size=np.int64(300), seed=np.int64(1), hidden=np.int32(4))
-    config = dict(l1_weight=np.float64(1e-3), lr=np.float32(1e-3), **whole)
-    model = METHODS["sparse_l1"].train(small, **config)
-    common.save_checkpoint(model, tmp_path / "numpy.pt")
-    assert load(tmp_path / "numpy.pt").config == model.config
-
-
-def in_the_second_format(content):
-    content["format"] = 2
-    if content["method"] == "sparse_ksparse":
-        content["config"]["patience"] = 20_000
-    for key in ("plain", "start", "input", "norm", "fade"):
-        content["config"].pop(key, None)
-
-
-def in_the_first_format(content):
-    """As files were that knew no more of a model than this."""
-    in_the_second_format(content)
-    del content["format"], content["made_by"]
-    for key in ("encoder_speed", "beta2", "cool_down", "tie_scale", "dataset", "start_std", "first_k"):
-        content["config"].pop(key, None)
-
-
-@pytest.mark.parametrize("name", ["l1", "kl", "ksparse"])
-def test_a_file_of_an_earlier_format_has_what_was_no_hyperparameter_then(room, name):
-    path = room / f"{name}.pt"
-    expected = load(path).config | {"fade": 0.0}
-    for earlier in (in_the_second_format, in_the_first_format):
-        rewrite(path, earlier)
-        assert load(path).config == expected
-
-
-def test_other_defaults_are_not_those_of_the_first_format(path, monkeypatch):
-    """A script whose rate of the encoder is changed does not take old weights for its own."""
-    rewrite(path, in_the_first_format)
-    cls = METHODS["sparse_l1"].cls
-    slower = cls.hyperparameters | {"encoder_speed": cls.hyperparameters["encoder_speed"]._replace(default=1.0)}
-    monkeypatch.setattr(cls, "hyperparameters", slower)
-    assert load(path).config["encoder_speed"] == 14 and cls().config["encoder_speed"] == 1
-
-
-def test_a_file_says_what_made_it(path):
-    content = torch.load(path, weights_only=True)
-    assert content["config"]["dataset"] == "MNIST" and content["made_by"]["torch"] == torch.__version__
-
-
-def test_a_newer_file_is_told_as_such(path):
-    rewrite(path, lambda content: (content.update(format=common.FORMAT + 1), content.pop("method")))
-    refused(path, "was written by a newer version of this program: update it")
-
-
-def spoil(model, key, value):
-    model.config[key] = value
-
-
-UNSAVABLE = {
-    "a key too many": lambda model: spoil(model, "momentum", 0.9),
-    "a key too few": lambda model: model.config.pop("seed"),
-    "another hidden": lambda model: spoil(model, "hidden", 5),
-    "other epochs": lambda model: spoil(model, "epochs", 3),
-    "a value out of its range": lambda model: spoil(model, "lr", -1.0),
-    "names of a compiled model": lambda model: model.add_module("encoder", torch.compile(model.encoder)),
-    "weights that are not finite": lambda model: model.decoder.bias.fill_(float("nan")),
-    "no history": lambda model: setattr(model, "history", None),
+OTHERS = {
+    "nothing": b"",
+    "the beginning of an archive": b"PK",
+    "random bytes": random.Random(0).randbytes(10_000),
+    "a pickle": pickle.dumps({}),
 }
 
 
-@pytest.mark.parametrize("fault", UNSAVABLE)
-def test_what_cannot_be_loaded_cannot_be_saved(tiny, tmp_path, fault):
-    model = copy.deepcopy(tiny["sparse_l1"])
-    UNSAVABLE[fault](model)
-    with pytest.raises(common.UserError) as error:
-        common.save_checkpoint(model, tmp_path / "x.pt")
-    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_no_archive(tmp_path, kind):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(OTHERS[kind])
+    refused(path)
 
 
-def test_what_is_changed_after_the_training_is_not_saved(tiny, tmp_path):
-    """k may be another for a while, to encode with more units: the file says what the model was trained with."""
-    model = copy.deepcopy(tiny["sparse_ksparse"])
-    model.k = 4
-    common.save_checkpoint(model, tmp_path / "x.pt")
-    assert load(tmp_path / "x.pt").k == 2
+@pytest.mark.parametrize("kind", ["another program's", "a plain state_dict", "a list"])
+def test_of_another_program(path, tiny, kind):
+    state = tiny["sparse_l1"].state_dict()
+    torch.save({"another program's": {"model_state_dict": state}, "a list": [state]}.get(kind, state), path)
+    refused(path, "they were written by another program, or another version of this one")
 
 
-def test_what_is_not_trained_has_no_report_and_no_pictures(small, tmp_path):
-    model = METHODS["sparse_l1"].build()
-    report = common.evaluate(model, small.test_images)
-    for use in (common.report_text, lambda *both: common.write_outputs(*both, small, tmp_path)):
-        with pytest.raises(common.UserError, match="not trained yet"):
-            use(model, report)
-    assert not list(tmp_path.iterdir())
-
-
-def test_pictures_and_page_are_of_the_models_own_data(tiny, small, tmp_path):
-    report = common.evaluate(tiny["sparse_l1"], small.test_images)
-    with pytest.raises(common.UserError, match="one of MNIST, and these images are of 'mine'"):
-        common.write_outputs(tiny["sparse_l1"], report, small._replace(name="mine"), tmp_path)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("change", [{"format": common.FORMAT - 1}, {"format": common.FORMAT + 1}, {}])
+def test_of_another_version(path, change):
+    rewrite(path, lambda content: (content.pop("format"), content.update(change)))
+    refused(path, "they were written by another program, or another version of this one")
 
 
 FAULTS = {
-    "not a dictionary": lambda content: content.clear(),
     **{f"no {key}": lambda content, key=key: content.pop(key) for key in ("method", "config", "history", "weights")},
+    **{f"no {key}": lambda content, key=key: content.pop(key) for key in ("fingerprint", "made_by")},
     "no bias": lambda content: content["weights"].pop("encoder.bias"),
     "another weight": lambda content: content["weights"].update(more=torch.zeros(1)),
-    "NaN among the weights": lambda content: content["weights"]["decoder.weight"][5, 3].fill_(float("nan")),
-    "infinity among the weights": lambda content: content["weights"]["mean_image"][7].fill_(float("inf")),
     "a method that is not text": lambda content: content.update(method=torch.zeros(3)),
     "another size": lambda content: content["config"].update(hidden=5),
+    "ten billion units": lambda content: content["config"].update(hidden=10**10),
     "an unknown hyperparameter": lambda content: content["config"].update(momentum=0.9),
-    "a missing hyperparameter": lambda content: content["config"].pop("seed"),
-    "hyperparameters that are a list": lambda content: content.update(config=list(content["config"])),
-    "escape codes": lambda content: content["config"].update(precision="\x1b[2J"),
-    "one loss too many": lambda content: content["history"]["test_loss"].append(0.1),
-    "a loss in the wrong list": lambda content: content["history"]["test_loss"].append(
-        content["history"]["train_loss"].pop()
-    ),
-    "a loss that is not finite": lambda content: content["history"].update(test_loss=[float("nan")]),
-    "a loss that is text": lambda content: content["history"].update(test_loss=["x"]),
-    "losses that are not a list": lambda content: content["history"].update(train_loss={0.5: "x"}),
     "a hyperparameter out of its range": lambda content: content["config"].update(l1_weight=-1.0),
-    "one of the training out of its range": lambda content: content["config"].update(lr=0),
     "a hyperparameter that is text": lambda content: content["config"].update(hidden="64"),
-    "a hyperparameter that is nothing": lambda content: content["config"].update(lr=None),
-    "half a unit": lambda content: content["config"].update(hidden=1.5),
-    "a trillion epochs": lambda content: content["config"].update(epochs=10**12),
-    "other epochs than it has losses": lambda content: content["config"].update(epochs=2),
+    "hyperparameters that are a list": lambda content: content.update(config=list(content["config"])),
 }
 
 
@@ -286,56 +262,39 @@ def test_made_by_hand(path, fault):
     refused(path)
 
 
-def peak_memory():
-    """Bytes, since the last call where the system can begin anew, else since the process began."""
-    resource = pytest.importorskip("resource", reason="cannot tell")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    try:
-        with open("/proc/self/status") as status:
-            peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-        with open("/proc/self/clear_refs", "w") as switch:
-            switch.write("5")
-    except OSError:
-        pass
-    return peak
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
 
 
-@pytest.mark.parametrize("claimed", ["in the hyperparameters", "in a view", "in both"])
-def test_ten_billion_units(path, claimed):
-    def claim(content):
-        if claimed != "in a view":
-            content["config"]["hidden"] = 10**10
-        if claimed != "in the hyperparameters":
-            content["weights"]["encoder.weight"] = torch.zeros(1, 1).expand(10**10, 784)
-
-    rewrite(path, claim)
-    peak_memory()
-    before = peak_memory()
-    refused(path, "good checkpoint" if claimed == "in a view" else "hidden has to be .*, not 10000000000")
-    assert peak_memory() - before < 50e6
+def test_a_pickle_that_would_run_code_does_not(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    rewrite(path, lambda content: content.update(config=Evil()))
+    refused(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    refused(path)
+    assert not (path.parent / "executed").exists()
 
 
-def test_a_zip_bomb(path):
+def test_nothing_is_unpacked_that_is_larger_than_the_file(path, monkeypatch):
+    """Neither a compressed bomb, nor one whose entries lie in each other's place."""
+    monkeypatch.setattr(torch, "load", lambda *arguments, **options: pytest.fail("it would be unpacked"))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model/data.pkl", bytes(50_000_000))
-    refused(path, "claims to hold more")
-
-
-def test_too_long(tmp_path):
-    path = tmp_path / "long.pt"
-    with open(path, "wb") as file:
-        file.truncate(common.MAX_CHECKPOINT_BYTES + 1)  # sparse: it takes no room
-    with pytest.raises(common.UserError, match="bytes long"):
-        load(path)
+        archive.writestr("model/data.pkl", bytes(5_000_000))
+    refused(path, "they claim to hold more than they do")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", bytes(50_000))
+        archive.filelist += 9 * archive.filelist
+    refused(path, "they claim to hold more than they do")
 
 
 def test_a_flipped_bit_in_a_weight(path):
     """It would be a good weight, but not the one that was saved."""
     content = bytearray(path.read_bytes())
-    weight = load(path).dictionary[1, 300].numpy().tobytes()
+    weight = common.load_checkpoint(path).dictionary[1, 300].numpy().tobytes()
     content[content.index(weight)] ^= 1
     path.write_bytes(content)
-    refused(path, "checksum")
+    refused(path, "they do not match their checksums")
 
 
 def mutations(content, count, seed):
@@ -360,17 +319,16 @@ def mutations(content, count, seed):
         yield bytes(mutant)
 
 
-def test_fuzz(tiny, room):
-    """Every mutant either loads the very same model or ends in the one clear error."""
-    model = tiny["sparse_ksparse"]
-    path, loaded = room / "ksparse.pt", 0
-    for number, mutant in enumerate(mutations(path.read_bytes(), 800, seed=1)):
+def test_damaged_anywhere(tiny, room):
+    """A file either loads the very same model or ends in the one line."""
+    model, path, loaded = tiny["sparse_ksparse"], room / "ksparse.pt", 0
+    for number, mutant in enumerate(mutations(path.read_bytes(), 400, seed=1)):
         path.write_bytes(mutant)
         try:
-            again = load(path)
+            again = common.load_checkpoint(path)
         except common.UserError as error:
-            assert str(error).isprintable() and str(path) in str(error), number
+            assert "\n" not in str(error) and str(path) in str(error), number
             continue
         loaded += 1
-        assert (again.config, again.history) == (model.config, model.history) and same(model, again), number
-    assert loaded < 400  # most mutations do damage
+        assert known(again) == known(model) and same(again, model), number
+    assert loaded < 200  # most mutations do damage
