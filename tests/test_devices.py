@@ -36,9 +36,20 @@ def test_a_report_is_that_of_the_cpu(trained, small, on_device, device):
         assert figures[kind].get_size_inches().tolist() == figure.get_size_inches().tolist()
 
 
+def test_the_start_is_that_of_the_cpu_bit_for_bit(method, small, on_device, device):
+    starts = []
+    for place, images in (("cpu", small.train_images), (device, on_device.train_images)):
+        model = method.build().to(place)
+        with common.own_random_numbers(0):
+            common.set_start(model, images)
+        assert model.mean_image.device.type == torch.device(place).type
+        starts.append(model.cpu().state_dict())
+    assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_is_as_good_as_on_the_cpu(method, trained, on_device, device, precision):
-    """Its random numbers are others. The caller's on this device go on as they were."""
+    """The caller's random numbers on this device go on as they were."""
     model = method.build(precision=precision).to(device)
     torch.manual_seed(7)
     expected = torch.rand(3, device=device)
