@@ -10,7 +10,6 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, METHODS, ROOT, contents, ended, start
@@ -75,13 +74,6 @@ def test_a_file_has_the_hyperparameters_of_the_training(tiny, tmp_path):
     model.k = 4
     common.save_checkpoint(model, tmp_path / "x.pt")
     assert common.load_checkpoint(tmp_path / "x.pt").k == 2
-
-
-def test_hyperparameters_that_are_numpy_numbers(small, tmp_path):
-    whole = dict(epochs=np.int64(1), batch_size=np.int64(300), seed=np.int64(1), hidden=np.int32(4))
-    model = METHODS["sparse_l1"].train(small, l1_weight=np.float64(1e-3), lr=np.float32(1e-3), **whole)
-    common.save_checkpoint(model, tmp_path / "numpy.pt")
-    assert common.load_checkpoint(tmp_path / "numpy.pt").config == model.config
 
 
 def test_a_model_of_ones_own_class(small, tmp_path):
@@ -178,14 +170,6 @@ def test_load_pretrained_in_a_notebook(tmp_path):
     assert (result.status, result.out) == (0, "SparseL1 18 512\n" * 2), result
 
 
-def test_find_method_takes_scripts_with_a_method_only(monkeypatch):
-    for name in ("os", "sparse_other", "../sparse_l1", "sparse_l1.py"):
-        with pytest.raises(common.UserError, match="there is no script .* of a method beside common.py"):
-            common.find_method(name)
-    with pytest.raises(common.UserError, match="common.py has no class of a method of that name"):
-        common.find_method("common")
-
-
 # What is refused
 
 
@@ -213,32 +197,16 @@ def test_other_images_under_the_same_name(tiny, small, tmp_path):
     common.require_own_data(model, small)
 
 
-OTHERS = {
-    "nothing": b"",
-    "the beginning of an archive": b"PK",
-    "random bytes": random.Random(0).randbytes(10_000),
-    "a pickle": pickle.dumps({}),
-}
-
-
-@pytest.mark.parametrize("kind", OTHERS)
-def test_what_is_no_archive(tmp_path, kind):
-    path = tmp_path / "bad.pt"
-    path.write_bytes(OTHERS[kind])
-    refused(path)
-
-
-@pytest.mark.parametrize("kind", ["another program's", "a plain state_dict", "a list"])
-def test_of_another_program(path, tiny, kind):
-    state = tiny["sparse_l1"].state_dict()
-    torch.save({"another program's": {"model_state_dict": state}, "a list": [state]}.get(kind, state), path)
-    refused(path, "they were written by another program, or another version of this one")
-
-
-@pytest.mark.parametrize("change", [{"format": common.FORMAT - 1}, {"format": common.FORMAT + 1}, {}])
-def test_of_another_version(path, change):
-    rewrite(path, lambda content: (content.pop("format"), content.update(change)))
-    refused(path, "they were written by another program, or another version of this one")
+def test_of_another_program_or_another_version(path, tiny):
+    """No archive at all, a plain state_dict, an earlier or later format."""
+    good, state = torch.load(path, weights_only=True), tiny["sparse_l1"].state_dict()
+    for content in (b"", b"PK", random.Random(0).randbytes(10_000), pickle.dumps({})):
+        path.write_bytes(content)
+        refused(path)
+    other_formats = [good | {"format": common.FORMAT + step} for step in (-1, 1)]
+    for content in ({"model_state_dict": state}, [state], state, *other_formats):
+        torch.save(content, path)
+        refused(path, "they were written by another program, or another version of this one")
 
 
 FAULTS = {
@@ -250,8 +218,6 @@ FAULTS = {
     "another size": lambda content: content["config"].update(hidden=5),
     "ten billion units": lambda content: content["config"].update(hidden=10**10),
     "an unknown hyperparameter": lambda content: content["config"].update(momentum=0.9),
-    "a hyperparameter out of its range": lambda content: content["config"].update(l1_weight=-1.0),
-    "a hyperparameter that is text": lambda content: content["config"].update(hidden="64"),
     "hyperparameters that are a list": lambda content: content.update(config=list(content["config"])),
 }
 
@@ -288,41 +254,23 @@ def test_nothing_is_unpacked_that_is_larger_than_the_file(path, monkeypatch):
     refused(path, "they claim to hold more than they do")
 
 
-def test_a_flipped_bit_in_a_weight(path):
-    """It would be a good weight, but not the one that was saved."""
-    content = bytearray(path.read_bytes())
-    weight = common.load_checkpoint(path).dictionary[1, 300].numpy().tobytes()
-    content[content.index(weight)] ^= 1
-    path.write_bytes(content)
-    refused(path, "they do not match their checksums")
-
-
-def mutations(content, count, seed):
-    """Copies of `content` with flipped bits, cuts and splices."""
-    random_ = random.Random(seed)
+def mutations(content, count):
+    """Copies of `content` with a flipped bit, half of them where the file's structure is; or with a piece cut out."""
+    numbers = random.Random(1)
     for number in range(count):
-        mutant = bytearray(content)
-        kind = number % 4
-        if kind == 0:
-            for _ in range(random_.choice((1, 1, 1, 8))):
-                mutant[random_.randrange(len(mutant))] ^= 1 << random_.randrange(8)
-        elif kind == 1:  # where the file's structure is: its ends
-            place = random_.randrange(3000)
-            mutant[place if random_.random() < 0.5 else -1 - place] ^= 1 << random_.randrange(8)
-        elif kind == 2:
-            start = random_.randrange(len(mutant))
-            del mutant[start : start + random_.choice((1, 64, 5000, len(mutant)))]
-        else:
-            start, source = random_.randrange(len(mutant)), random_.randrange(len(mutant))
-            length = random_.choice((1, 64, 5000))
-            mutant[start : start + length] = mutant[source : source + length]
+        mutant, place = bytearray(content), numbers.randrange(len(content))
+        if number % 4 < 2:
+            place = numbers.randrange(-3000, 3000)
+        mutant[place] ^= 1 << numbers.randrange(8)
+        if number % 4 == 3:
+            del mutant[place : place + numbers.choice((1, 64, len(mutant)))]
         yield bytes(mutant)
 
 
 def test_damaged_anywhere(tiny, room):
-    """A file either loads the very same model or ends in the one line."""
+    """A file ends in the one line or, where the bit means nothing, loads the very same model."""
     model, path, loaded = tiny["sparse_ksparse"], room / "ksparse.pt", 0
-    for number, mutant in enumerate(mutations(path.read_bytes(), 400, seed=1)):
+    for number, mutant in enumerate(mutations(path.read_bytes(), 400)):
         path.write_bytes(mutant)
         try:
             again = common.load_checkpoint(path)
