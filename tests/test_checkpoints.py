@@ -57,6 +57,7 @@ def test_what_is_saved_is_loaded(trained, tmp_path, small):
     common.save_checkpoint(model, path)
     loaded = common.load_checkpoint(path)
     assert type(loaded) is type(model) and known(loaded) == known(model) and same(loaded, model)
+    assert all(getattr(loaded, key) == getattr(model, key) for key in model.config)  # as its schedule leaves them
     assert loaded.name == "mine" and loaded.config.keys() == model.hyperparameters.keys()
     assert loaded.fingerprint == common.fingerprint_of(small.test_images)
     assert loaded.made_by == {"torch": torch.__version__, "device": "cpu", "threads": 1, "precision": "float32"}
@@ -150,24 +151,24 @@ def test_load_pretrained_takes_a_path_that_ends_in_pt_or_a_name(path, monkeypatc
             common.load_pretrained(name)
 
 
-ELSEWHERE = """
-import importlib
-import common
-for _ in range(2):
-    model = common.load_pretrained("sparse_l1")
-    print(type(model).__name__, len(common.load_data(for_training=False).train_images), model.dictionary.shape[0])
+NOTEBOOK = """
+import importlib, sys
+sys.path[:0] = [{here!r}, {project!r}]
+import common, sparse_l1
+for name in ("sparse_l1", "sparse_kl", "sparse_l1", "sparse_kl"):
+    print(type(common.load_pretrained(name)).__name__, len(common.load_data(for_training=False).train_images))
     importlib.reload(common)
 """
 
 
 def test_load_pretrained_in_a_notebook(tmp_path):
-    """Whatever is first on sys.path, in any folder, and when `common` is reloaded after a change. Nor is torchvision
-    imported, which would take as long as torch."""
-    for name in ("sparse_l1", "torchvision"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('somebody else')")
-    code = f"import sys\nsys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n{ELSEWHERE}"
+    """Whatever is first on sys.path or was imported from there, in any folder, and when `common` is reloaded after a
+    change. Nor is torchvision imported, which would take as long as torch."""
+    (tmp_path / "sparse_l1.py").touch()
+    (tmp_path / "torchvision.py").write_text("raise SystemExit('somebody else')")
+    code = NOTEBOOK.format(here=str(tmp_path), project=str(ROOT))
     result = ended(start([sys.executable, "-c", code], cwd=tmp_path))
-    assert (result.status, result.out) == (0, "SparseL1 18 512\n" * 2), result
+    assert (result.status, result.out) == (0, "SparseL1 18\nSparseKL 18\n" * 2), result
 
 
 # What is refused

@@ -206,13 +206,13 @@ def test_a_download_that_fails_says_why(tmp_path, monkeypatch):
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", fail)
     with pytest.raises(common.UserError) as error:
-        common.load_data("KMNIST", tmp_path / "new")
-    folder = tmp_path / "new" / "KMNIST" / "raw"
+        common.load_data("MNIST", tmp_path / "new")
+    folder = tmp_path / "new" / "MNIST" / "raw"
     assert str(error.value) == (
         f"{LABELS} is missing in {folder} and cannot be downloaded (certificate verify failed: self-signed "
         "certificate): put it there, or name another folder with --data-dir"
     )
-    assert asked == [mirror + LABELS for mirror in datasets.KMNIST.mirrors] and not contents(tmp_path)
+    assert asked == [mirror + LABELS for mirror in datasets.MNIST.mirrors] and len(asked) > 1 and not contents(tmp_path)
 
 
 # Minibatches

@@ -43,7 +43,6 @@ def message(monkeypatch):
 
 # Settings of matplotlib, and names
 
-
 SETTINGS = {
     "image.origin": "lower",
     "text.usetex": True,
@@ -92,7 +91,7 @@ def test_a_name_stands_in_every_title_as_it_is(tiny, small, name, tmp_path):
     for kind, figure in figures.items():
         titles = [text for text in [*figure.texts, figure.axes[0].title] if name in text.get_text()]
         assert len(titles) == 1 and not titles[0].get_parse_math(), kind
-        with warnings.catch_warnings(action="ignore"):
+        with common.own_style():
             figure.draw_without_rendering()  # it is laid out then
         box, (width, height) = titles[0].get_window_extent(), figure.get_size_inches() * figure.dpi
         assert box.x0 >= 0 and box.x1 <= width and box.y1 <= height, kind
@@ -146,12 +145,13 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_training(inside, me
     assert capsys.readouterr().out == "" and contents(inside) == before
 
 
-def test_damaged_archives_and_other_images_end_a_command_in_one_line(room, message, archives):
+def test_damaged_archives_and_other_images_end_a_command_in_one_line(room, message, archives, capsys):
+    """Before a report that would be of other images."""
     places = ["--checkpoint", room / "l1.pt", "--output-dir", room / "out", "--data-dir", archives.parents[1]]
     assert "its test images were others" in message(*places)
     (archives / "t10k-images-idx3-ubyte.gz").write_bytes(b"x")
     assert "t10k-images-idx3-ubyte.gz is damaged" in message(*places)
-    assert not contents(room / "out")
+    assert capsys.readouterr().out == "" and not contents(room / "out")
 
 
 # A full device, and an end before the end
