@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -209,6 +210,9 @@ def call(monkeypatch, capfd):
             status = 0
         except SystemExit as end:
             status = end.code
+        finally:  # what a command may change for good in a process of its own
+            torch.set_flush_denormal(False)
+            gc.unfreeze()
         return Ended(status, *capfd.readouterr())
 
     return call
