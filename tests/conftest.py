@@ -67,11 +67,6 @@ METHODS = {name: Method(name) for name in methods.CLASSES}
 CLASSES = list(methods.CLASSES.values())
 
 
-def command_of(script, arguments):
-    """The command that starts a script of the project, or of another folder by its path."""
-    return [sys.executable, ROOT / script, *map(str, arguments)]
-
-
 def environment(**changes):
     """This process's environment variables, with some changed, or removed where they are None. Models here are small:
     a thread more only waits for the others."""
@@ -93,14 +88,9 @@ def ended(process):
     return Ended(process.returncode, out, err)
 
 
-def run(script, *arguments, prefix=(), **more):
-    """How a script Ended in a process of its own. `prefix` is a command that starts it."""
-    return ended(start([*prefix, *command_of(script, arguments)], **more))
-
-
-def is_quiet(stderr):
-    """Whether nothing that Python or this project says is on it; drivers and libraries may have something to say."""
-    return not any(word in stderr for word in ("Traceback", "Warning", "Exception ignored", ".py: error:"))
+def run(script, *arguments, **more):
+    """How a script of the project, or of another folder by its path, Ended in a process of its own."""
+    return ended(start([sys.executable, ROOT / script, *arguments], **more))
 
 
 def write_archives(data, folder):

@@ -4,10 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import METHODS
-from hypothesis import given
-from hypothesis import strategies as st
 
 import common
 
@@ -148,18 +144,3 @@ def test_the_text_of_a_report(trained, small):
 def test_a_model_at_its_defaults_says_so(small):
     model = common.load_pretrained("sparse_kl")
     assert "\ntrained with  its defaults\n" in common.report_text(model, common.evaluate(model, small.test_images))
-
-
-@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 12))
-def test_keep_strongest_keeps_the_n_largest_contributions(seed, units, n):
-    generator = torch.Generator().manual_seed(seed)
-    model = METHODS["sparse_kl"].build(hidden=units).requires_grad_(False)
-    model.dictionary.normal_(generator=generator)
-    code, median_code = torch.rand(4, units, generator=generator), torch.rand(units, generator=generator)
-    kept, everything = common.keep_strongest(model, code, median_code, (n, 99))
-    assert torch.equal(everything, code)
-    left, contributions = kept == code, (code - median_code).abs() * model.dictionary.norm(dim=1)
-    assert (left.sum(dim=1) == min(n, units)).all()
-    assert torch.equal(kept[~left], median_code.expand_as(code)[~left])
-    for row, mask in zip(contributions, left, strict=True):
-        assert n >= units or row[mask].min() >= row[~mask].max()

@@ -19,11 +19,9 @@ OWN = ROOT / "tests" / "sparse_jumprelu.py"
 
 @pytest.mark.usefixtures("few")
 def test_the_readmes_python_runs_as_it_stands(tmp_path, monkeypatch):
-    """One block after the other, in an empty folder. An excerpt of a class is shown and not run."""
+    """One block after the other, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    blocks = [block for block in BLOCKS if not block.startswith(("class ", "    "))]
-    assert blocks
-    (tmp_path / "blocks.py").write_text("\n".join(blocks))
+    (tmp_path / "blocks.py").write_text("\n".join(BLOCKS))
     runpy.run_path("blocks.py")
 
 
@@ -80,13 +78,8 @@ def test_what_the_page_cannot_compute_is_refused_in_one_line(own, project, small
 def test_a_model_that_was_just_trained_is_judged_drawn_and_saved(small, tmp_path):
     """It still wants gradients."""
     model = SparseL1(hidden=16, epochs=1)
-    for use in (
-        lambda: common.report_text(model, None),
-        lambda: common.save_checkpoint(model, tmp_path / "x.pt"),
-        lambda: common.write_outputs(model, None, small, tmp_path),
-    ):
-        with pytest.raises(common.UserError, match=r"^this model is not trained yet: see train\(model, data\)$"):
-            use()
+    with pytest.raises(common.UserError, match=r"^this model is not trained yet: see train\(model, data\)$"):
+        common.write_outputs(model, None, small, tmp_path)
     common.train(model, small)
     report = common.evaluate(model, small.test_images)
     pictures = common.write_outputs(model, report, small, tmp_path)
@@ -104,7 +97,7 @@ def test_a_method_is_found_only_beside_common():
         common.find_method("common")
 
 
-def test_other_data_have_another_name_and_are_not_exchanged(small, tmp_path, call, monkeypatch):
+def test_other_data_have_another_name(small, tmp_path, call, monkeypatch):
     monkeypatch.setattr(common, "ROOT", tmp_path)
     write_archives(small, tmp_path / "elsewhere" / "mine" / "raw")
     options = ["--hidden", 4, "--epochs", 1, "--dataset", "mine", "--data-dir", tmp_path / "elsewhere"]
@@ -112,10 +105,5 @@ def test_other_data_have_another_name_and_are_not_exchanged(small, tmp_path, cal
     assert first.status == 0 and [path.name for path in (tmp_path / "checkpoints").iterdir()] == [
         "sparse_l1_hidden4_epochs1_datasetmine.pt"
     ]
-    shutil.rmtree(tmp_path / "elsewhere")
-    write_archives(small._replace(test_images=255 - small.test_images), tmp_path / "elsewhere" / "mine" / "raw")
     second = call("sparse_l1", *options)
-    assert (
-        "epoch 1/1" not in second.out
-        and "its test images were others: bring those back, or train anew" in second.status
-    )
+    assert second.status == 0 and first.out.endswith(second.out) and "epoch 1/1" not in second.out

@@ -190,31 +190,6 @@ def test_ink_can_be_told_in_grey():
     assert (np.diff(0.299 * red + 0.587 * green + 0.114 * blue) < -0.003).all()
 
 
-def test_a_long_name_stays_in_one_line_inside_the_picture(tiny, small, tmp_path, monkeypatch):
-    """A $ in it is a $."""
-    model, long = (
-        tiny["sparse_l1"],
-        "sparse_l1_l1-weight0.0001_hidden4096_encoder-speed1_beta20.999_cool-down0.5_dataset$mine$",
-    )
-    monkeypatch.setattr(model, "name", long)
-    for kind, figure in common.draw_pictures(model, common.evaluate(model, small.test_images), small).items():
-        common.save_figure(figure, tmp_path / "x.png")
-        title = figure.axes[0].title if kind == "loss" else figure.texts[0]
-        box = title.get_window_extent()
-        assert title.get_text().startswith(f"{long}: ") and "\n" not in title.get_text()
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.width, kind
-
-
-def test_a_style_of_the_users_changes_nothing(tiny, small, tmp_path):
-    model, files = tiny["sparse_kl"], []
-    report = common.evaluate(model, small.test_images)
-    for style in ("default", "dark_background"):
-        with matplotlib.style.context(style):
-            paths = common.write_outputs(model, report, small, tmp_path / style)
-            files.append([path.read_bytes() for path in paths.values()])
-    assert files[0] == files[1]
-
-
 @pytest.mark.parametrize("lacking", ["two digits", "all labels"])
 def test_pictures_without_some_labels(tiny, small, tmp_path, lacking):
     """The grids have the first image of each digit that there is, or the first ten."""
