@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -190,20 +191,25 @@ def few(small, monkeypatch):
 
 @pytest.fixture
 def call(monkeypatch, capfd):
-    """call("sparse_l1", "--epochs", 3): how that command Ended, in this process."""
+    """call("sparse_l1", "--epochs", 3): how that command Ended, in this process; or that of another script's path."""
 
     def call(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        path = Path(script)
+        monkeypatch.setattr(sys, "argv", [f"{path.stem}.py", *map(str, arguments)])
         capfd.readouterr()
+        status = 0
         try:
-            common.main(METHODS[script].cls)
-            status = 0
+            if script in METHODS:
+                common.main(METHODS[script].cls)
+            else:
+                runpy.run_path(str(path), run_name="__main__")
         except SystemExit as end:
             status = end.code
         finally:  # what a command may change for good in a process of its own
             torch.set_flush_denormal(False)
             gc.unfreeze()
-        return Ended(status, *capfd.readouterr())
+        out, err = capfd.readouterr()
+        return Ended(1, out, f"{err}{status}\n") if isinstance(status, str) else Ended(status, out, err)
 
     return call
 

@@ -57,11 +57,10 @@ def refuses(command, here):
     def refuses(line, *patterns, status=1):
         before = contents(here)
         result = command(line)
-        message = result.err if status == 2 else f"{result.status}\n"  # sys.exit prints it and makes the status 1
-        assert message.startswith(f"{line.split()[0]}.py: error: ") and message.count("\n") == 1, result
-        assert "epoch 1/" not in result.out and (status == 1 or result.status == 2)
+        assert result.status == status and result.err.startswith(f"{line.split()[0]}.py: error: "), result
+        assert result.err.count("\n") == 1 and "epoch 1/" not in result.out
         for pattern in patterns:
-            assert re.search(pattern, message), message
+            assert re.search(pattern, result.err), result.err
         assert contents(here) == before
 
     return refuses

@@ -1,12 +1,11 @@
 """What the command line does, from Python: the README's blocks, a method of one's own, data of one's own."""
 
+import functools
 import re
 import runpy
 import shutil
-import sys
 
 import pytest
-import torch
 import write
 from conftest import ROOT, contents, write_archives
 
@@ -26,51 +25,32 @@ def test_the_readmes_python_runs_as_it_stands(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def own(project, monkeypatch, capfd):
-    """own("--epochs", 3): what the script of a method of one's own prints, beside common.py in a copy of the project.
-    It is a method that the three know nothing of."""
-    shutil.copy(OWN, project)
+def own(project, call, monkeypatch):
+    """own("--epochs", 3): how the script of a method of one's own Ended, beside common.py in a copy of the project."""
     monkeypatch.setattr(common, "ROOT", project)
-    monkeypatch.delitem(sys.modules, OWN.stem, raising=False)
-
-    def own(*arguments):
-        monkeypatch.setattr(sys, "argv", [OWN.name, *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            runpy.run_path(str(project / OWN.name), run_name="__main__")
-        finally:
-            torch.set_flush_denormal(False)
-        return capfd.readouterr().out
-
-    yield own
-    sys.modules.pop(OWN.stem, None)
+    script = shutil.copy(OWN, project)
+    return functools.partial(call, script, "--dataset", "few", "--hidden", 32, "--epochs", 2)
 
 
 def test_a_method_of_ones_own_has_all_that_the_three_have(own, project):
     """Its command line, pictures, checkpoint and load_pretrained, with no edit elsewhere."""
-    options = ["--l0-weight", 1e-3, "--hidden", 32, "--epochs", 2, "--dataset", "few"]
-    name = f"{OWN.stem}_l0-weight0.001_hidden32_epochs2_datasetfew"
-    first = own(*options)
-    assert "epoch 2/2" in first and f"explore/write.py {name}\n" in first
+    first, name = own("--l0-weight", 1e-3), f"{OWN.stem}_l0-weight0.001_hidden32_epochs2_datasetfew"
+    assert first.status == 0 and "epoch 2/2" in first.out and first.out.endswith(f"explore/write.py {name}\n")
     assert len(list((project / "outputs").glob(f"{name}_*.png"))) == 6
-    again = own(*options)
-    assert "epoch 1/2" not in again and first.endswith(again)
+    again = own("--l0-weight", 1e-3)
+    assert "epoch 1/2" not in again.out and first.out.endswith(again.out)
     model = common.load_pretrained(name)
     assert (type(model).__name__, model.config["l0_weight"], model.dataset) == ("JumpReLU", 1e-3, "few")
-    moved = (model.log_threshold + 1).abs()
-    assert moved.max() > 1e-3  # from where it begins
-    own(*options[2:], "--l0-weight", 1e-3, 2e-3)
-    assert (
-        project / "outputs" / f"{OWN.stem}_l0-weight0.001_0.002_hidden32_epochs2_datasetfew_comparison.png"
-    ).is_file()
+    assert own("--l0-weight", 1e-3, 2e-3).status == 0
+    assert len(list((project / "outputs").glob(f"{OWN.stem}_l0-weight0.001_0.002_*_comparison.png"))) == 1
 
 
 def test_what_the_page_cannot_compute_is_refused_in_one_line(own, project, small):
-    own("--hidden", 32, "--epochs", 1, "--dataset", "few")
-    model = common.load_pretrained(f"{OWN.stem}_hidden32_epochs1_datasetfew")
-    before = contents(project / "explore")
-    words = "^the page cannot show sparse_jumprelu_hidden32_epochs1_datasetfew: its activation is none of relu, .*$"
-    with pytest.raises(common.UserError, match=words):
+    own()
+    model, before = common.load_pretrained(f"{OWN.stem}_hidden32_epochs2_datasetfew"), contents(project / "explore")
+    with pytest.raises(
+        common.UserError, match=f"^the page cannot show {model.name}: its activation is none of relu, .*$"
+    ):
         write.write_model(model, small._replace(name="few"), project / "explore")
     assert contents(project / "explore") == before
 

@@ -1,6 +1,7 @@
 """The scripts from end to end, as a user runs them."""
 
 import re
+import shutil
 import sys
 
 import pytest
@@ -72,11 +73,11 @@ def test_a_method_without_a_docstring_has_its_command_line(call, monkeypatch):
     assert result.status == 0 and "--k N" in result.out, result
 
 
-def test_a_copied_script_has_to_have_another_method(monkeypatch):
+def test_a_copied_script_has_to_have_another_method(tmp_path, call):
     """Or it would show the weights of the one that it was copied from, and replace them."""
-    monkeypatch.setattr(sys, "argv", ["sparse_mine.py"])
-    with pytest.raises(SystemExit, match="^sparse_mine.py: error: the method .* 'sparse_mine', not 'sparse_l1'$"):
-        common.main(METHODS["sparse_l1"].cls)
+    result = call(shutil.copy(ROOT / "sparse_l1.py", tmp_path / "sparse_mine.py"))
+    words = "the method has to be called like its file, 'sparse_mine', not 'sparse_l1'"
+    assert (result.status, result.err) == (1, f"sparse_mine.py: error: {words}\n")
 
 
 def test_scripts_do_not_reach_into_one_another():
