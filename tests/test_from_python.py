@@ -4,6 +4,8 @@ import functools
 import re
 import runpy
 import shutil
+import sys
+import types
 
 import pytest
 import write
@@ -68,8 +70,13 @@ def test_a_model_that_was_just_trained_is_judged_drawn_and_saved(small, tmp_path
     assert common.load_pretrained(tmp_path / "x.pt").history == model.history
 
 
-def test_a_method_is_found_only_beside_common():
+def test_a_method_is_found_only_beside_common(monkeypatch):
+    """Not in a script of the same name that was imported from elsewhere."""
     assert common.find_method("sparse_l1") is SparseL1
+    other = types.ModuleType("sparse_l1")
+    other.__file__, other.Other = "/elsewhere/sparse_l1.py", type("Other", (SparseL1,), {})
+    monkeypatch.setitem(sys.modules, "sparse_l1", other)
+    assert common.find_method("sparse_l1").__name__ == "SparseL1"
     for name in ("sparse_other", "os", "../sparse_l1", "sparse_l1.py"):
         with pytest.raises(common.UserError, match="there is no script .* of a method beside common.py"):
             common.find_method(name)
