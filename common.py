@@ -1261,6 +1261,7 @@ def run(cls):
             Image.open(path).show()
 
 
+@torch.no_grad()
 def compare(models, reports, data, folder):
     """Print a table of models of one method that differ in the compared hyperparameter, and draw what they make of the
     test images [n, 784]; the path of the picture."""

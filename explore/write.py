@@ -184,7 +184,7 @@ def main():
     options = parser.parse_args()
     for name in options.names:
         model = common.load_pretrained(name)
-        data = common.load_data(model.dataset, options.data_dir, train_count=0)
+        data = common.load_data(model.dataset, options.data_dir, for_training=False)
         print(write_model(model, data))
 
 

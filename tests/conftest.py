@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import gc
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -66,11 +68,6 @@ METHODS = {name: Method(name) for name in methods.CLASSES}
 CLASSES = list(methods.CLASSES.values())
 
 
-def command_of(script, arguments):
-    """The command that starts a script of the project, or of another folder by its path."""
-    return [sys.executable, ROOT / script, *map(str, arguments)]
-
-
 def environment(**changes):
     """This process's environment variables, with some changed, or removed where they are None. Models here are small:
     a thread more only waits for the others."""
@@ -92,14 +89,9 @@ def ended(process):
     return Ended(process.returncode, out, err)
 
 
-def run(script, *arguments, prefix=(), **more):
-    """How a script Ended in a process of its own. `prefix` is a command that starts it."""
-    return ended(start([*prefix, *command_of(script, arguments)], **more))
-
-
-def is_quiet(stderr):
-    """Whether nothing that Python or this project says is on it; drivers and libraries may have something to say."""
-    return not any(word in stderr for word in ("Traceback", "Warning", "Exception ignored", ".py: error:"))
+def run(script, *arguments, **more):
+    """How a script of the project, or of another folder by its path, Ended in a process of its own."""
+    return ended(start([sys.executable, ROOT / script, *arguments], **more))
 
 
 def write_archives(data, folder):
@@ -199,17 +191,25 @@ def few(small, monkeypatch):
 
 @pytest.fixture
 def call(monkeypatch, capfd):
-    """call("sparse_l1", "--epochs", 3): how that command Ended, in this process."""
+    """call("sparse_l1", "--epochs", 3): how that command Ended, in this process; or that of another script's path."""
 
     def call(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        path = Path(script)
+        monkeypatch.setattr(sys, "argv", [f"{path.stem}.py", *map(str, arguments)])
         capfd.readouterr()
+        status = 0
         try:
-            common.main(METHODS[script].cls)
-            status = 0
+            if script in METHODS:
+                common.main(METHODS[script].cls)
+            else:
+                runpy.run_path(str(path), run_name="__main__")
         except SystemExit as end:
             status = end.code
-        return Ended(status, *capfd.readouterr())
+        finally:  # what a command may change for good in a process of its own
+            torch.set_flush_denormal(False)
+            gc.unfreeze()
+        out, err = capfd.readouterr()
+        return Ended(1, out, f"{err}{status}\n") if isinstance(status, str) else Ended(status, out, err)
 
     return call
 

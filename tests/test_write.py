@@ -40,7 +40,7 @@ def test_shares_of_digits(trained, small):
 
 
 def test_a_command_puts_a_model_into_the_page(project, call, monkeypatch):
-    """A run tells the command, the command the address, and the next run the address, too."""
+    """A run tells the command, the command the address, and the next run the address, too, until it is trained anew."""
     monkeypatch.setattr(common, "ROOT", project)
     options = ["--dataset", "few", "--hidden", 8, "--epochs", 1]
     name = "sparse_l1_hidden8_epochs1_datasetfew"
@@ -54,7 +54,7 @@ def test_a_command_puts_a_model_into_the_page(project, call, monkeypatch):
     assert call("sparse_l1", *options, "--train").out.endswith(f"explore/write.py {name}\n")
 
 
-def test_what_cannot_be_put_there_is_told_in_a_line(project):
-    result = run(project / "explore" / "write.py", "sparse_nothing")
-    assert result.status == 1 and result.err.count("\n") == 1
-    assert result.err.startswith("write.py: error: there are no weights at ")
+def test_what_cannot_be_put_there_is_told_in_a_line(call):
+    result = call(write.__file__, "sparse_nothing")
+    assert result.status == 1 and result.err.startswith("write.py: error: there are no weights at ")
+    assert result.err.count("\n") == 1
