@@ -191,5 +191,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except common.UserError as error:
+    except (common.UserError, OSError) as error:
         sys.exit(f"write.py: error: {error}")

@@ -88,7 +88,7 @@ def test_plain_models_are_drawn_beside_ours(small, tmp_path):
     pair[0][1].frequency[3] = 0
     figure = plain.plot({"L1": pair, "KL": pair})
     common.save_figure(figure, tmp_path / "plain.png")
-    crosses = [np.isnan(axes.lines[0].get_xdata().astype(float)).sum() for axes in figure.axes]
+    crosses = [len(axes.lines) for axes in figure.axes]
     assert crosses == [2 * (plain.shown_units(pair[0][1]) == 3).sum()] * 4 and crosses[0] > 0
 
 
@@ -129,6 +129,8 @@ def test_each_departure_is_taken_back_by_itself(method):
             together |= changes
     del together["plain"]
     together.pop("l1_weight", None)  # which the document has, and the paper has not
+    if method.name == "sparse_kl":
+        together["weight_decay"] = 0.0  # a third of it was one, too
     assert method.cls(**together).config | {"plain": True} == method.cls(plain=True).config
 
 
