@@ -4,8 +4,12 @@ and what one does with it."""
 import base64
 import io
 import json
+import os
 import re
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import methods
@@ -14,7 +18,7 @@ import pytest
 import torch
 import write
 from conftest import METHODS, ROOT
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import common
 
@@ -478,16 +482,6 @@ def test_noise_is_in_what_the_model_sees_and_not_in_the_error(visit, digits):
     assert f"{noise.square().mean():.4f}" in page.inner_text("#noise-note")
     slide(page, "#noise", 0)
     assert torch.tensor(look(page)["input"]).equal(digits[0])
-
-
-def test_the_picture_is_saved(visit, tmp_path):
-    page = visit()
-    with page.expect_download() as download:
-        page.click("#save")
-    download.value.save_as(tmp_path / "saved.png")
-    picture = Image.open(tmp_path / "saved.png")
-    assert download.value.suggested_filename == f"{FIRST}.png"
-    assert picture.width > 800 and len(picture.convert("L").getcolors()) > 20
 
 
 # The sum
@@ -1024,3 +1018,188 @@ def test_the_redrawing_is_in_sight_of_all_that_changes_it(visit, size):
         page.evaluate("size => { document.documentElement.style.fontSize = size; }", text)
         page.evaluate(SETTLED)
         assert page.evaluate(OUTSIDE) == [] and page.evaluate(SMALL) == [], text
+
+
+# Behaviour
+
+
+def test_a_model_that_was_written_anew_is_shown_although_the_server_lets_files_be_kept(browser, folder):
+    class Lasting(SimpleHTTPRequestHandler):
+        def end_headers(self):
+            self.send_header("Cache-Control", "max-age=86400")
+            super().end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    def write_own_model(mse, changed_at):
+        content = {**content_of(ROOT / "explore", "sparse_ksparse_k5"), "name": "own", "mse": mse}
+        model_file(folder, "own").write_text(f"explore({json.dumps(content)});\n")
+        os.utime(model_file(folder, "own"), (changed_at, changed_at))
+
+    (folder / "own.js").write_text('explore(["own", "sparse_l1"]);\n')
+    write_own_model(0.5, changed_at=1e9)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Lasting, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            page = browser.new_page()
+            page.goto(f"http://127.0.0.1:{server.server_port}/#own")
+            wait(page, "explorer.view")
+            assert page.inner_text("#typical").endswith(" 0.5000")
+            names = page.locator("#models button").evaluate_all("tiles => tiles.map(tile => tile.dataset.name)")
+            assert names == [*NAMES, "own"]
+            write_own_model(0.25, changed_at=1.1e9)
+            page.reload()
+            wait(page, "explorer.view")
+            assert page.inner_text("#typical").endswith(" 0.2500")
+            page.close()
+        finally:
+            server.shutdown()
+
+
+def test_a_new_drawing_begins_anew(visit):
+    page = visit()
+
+    def choose():
+        turn(page, 1, -1)
+        slide(page, "#kept", 4)
+
+    def chosen():
+        look(page)
+        return page.evaluate("[explorer.view.kept, explorer.state.turned.size]")
+
+    for begin in (
+        lambda: draw(page, (0.5, 0.2), (0.5, 0.8)),
+        lambda: press_digit(page, 3),
+        lambda: page.click("#clear") or draw(page, (0.3, 0.3), (0.7, 0.7)),
+    ):
+        choose()
+        assert chosen() == [4, 1]
+        begin()
+        assert chosen() == [25, 0]
+    page.click("#undo")
+    page.click("#undo")
+    assert chosen() == [4, 1] and pressed_digit(page) == "3"  # as it was
+    draw(page, (0.5, 0.2), (0.5, 0.8))
+    choose()
+    draw(page, (0.3, 0.5), (0.7, 0.5))  # the same drawing
+    assert chosen() == [4, 1]
+    page.click("#undo")
+    assert chosen() == [4, 1]
+
+
+def test_the_saved_picture_has_all_that_is_kept(visit):
+    def pictures_in(page):
+        with page.expect_download() as download:
+            page.locator("#save").evaluate("button => button.click()")
+        image = np.array(Image.open(download.value.path()).convert("L"))[64:]  # beneath two lines of text
+        rows, columns = len(image) // 200, image.shape[1] // 156
+        cells = [image[200 * row + 40 : 200 * row + 160, 156 * column + 30 : 156 * column + 140]
+                 for row in range(rows) for column in range(columns)]  # fmt: skip
+        return sum((cell < 250).any() for cell in cells)
+
+    page = visit("sparse_l1?digit=8")
+    count = look(page)["count"]
+    assert count > 100 and pictures_in(page) == 3 + count  # input, redrawing, and the average
+    page = visit("sparse_ksparse_k25?digit=2&kept=4&turned=359:2,801:0")
+    assert pictures_in(page) == 3 + 4 + 2
+
+
+def test_an_address_holds_the_drawing_and_all_that_was_chosen(visit):
+    page = visit()
+    draw(page, (0.3, 0.2), (0.7, 0.2), (0.4, 0.85))
+    slide(page, "#noise", 0.3)
+    slide(page, "#k", 29)
+    turn(page, 1, 2)
+    slide(page, "#kept", 9)
+    ours = look(page)
+    wait(page, "location.hash.includes('kept=9')")
+    address = page.url.partition("#")[2]
+    again = visit(address)
+    theirs = look(again)
+    assert theirs["active"] == ours["active"] > 25 and theirs["kept"] == 9 and len(address) < 650
+    for key in ("clean", "input", "code", "whole", "image", "error"):
+        assert theirs[key] == ours[key], key
+    draw(again, (0.5, 0.6), (0.7, 0.6))  # one can go on with it
+    assert sum(look(again)["clean"]) > sum(ours["clean"]) and look(again)["kept"] == 9
+
+    page = visit("nobody/3?digit=4")
+    assert "no model nobody" in page.inner_text("#message") and FIRST == page.evaluate("explorer.model.name")
+    assert pressed_digit(page) == "4"
+    press_digit(page, 5)
+    look(page)
+    assert not page.is_visible("#message")
+
+
+@pytest.mark.parametrize(("paper", "ink"), [((235, 230, 220), (40, 50, 130)), ((40, 65, 50), (215, 225, 215))])
+def test_a_photograph_in_uneven_light(visit, paper, ink):
+    page, (y, x) = visit(), np.mgrid[0:900, 0:1200] / 900
+    strokes = Image.new("L", (1200, 900))
+    ImageDraw.Draw(strokes).line([(500, 300), (720, 300), (560, 650)], fill=255, width=30, joint="curve")
+    shadow = 1 - 0.5 / (1 + np.exp((0.7 - x + 0.2 * y) / 0.02))
+    noise = np.random.default_rng(0).normal(0, 6, (900, 1200, 1))
+
+    def take(light):
+        colours = np.array(paper) + np.asarray(strokes)[..., None] / 255 * (np.array(ink) - paper)
+        file = io.BytesIO()
+        Image.fromarray((colours * light[..., None] + noise).clip(0, 255).astype(np.uint8)).save(file, "jpeg")
+        before = look(page)["clean"]
+        page.set_input_files("#file", {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()})
+        wait(page, "before => explorer.view.clean.some((value, pixel) => value !== before[pixel])", arg=before)
+        return torch.tensor(look(page)["clean"])
+
+    even = take(np.ones((900, 1200)))
+    press_digit(page, 2)
+    uneven = take(shadow * (1 - 0.6 * x / x.max()))
+    likeness = torch.corrcoef(torch.stack([common.read_digit(strokes), even, uneven]))
+    assert likeness.min() > 0.8, likeness
+    page.click("#erase")
+    draw(page, (0, 0.3), (1, 0.3))  # what is left over is mended by hand
+    assert look(page)["clean"] != uneven.tolist()
+    page.click("#undo")
+    assert look(page)["clean"] == uneven.tolist()
+
+    page.evaluate(  # as browsers do against being recognised
+        """() => { CanvasRenderingContext2D.prototype.getImageData = (x, y, width, height) =>
+            ({ data: Uint8ClampedArray.from({ length: 4 * width * height }, () => 255 * Math.random()) }); }"""
+    )
+    page.set_input_files("#file", {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": b""})
+    wait(page, "message.textContent.includes('random pixels')")
+
+
+def test_a_model_of_other_data_takes_the_sheet_as_it_is(visit, folder):
+    shutil.copy(model_file(ROOT / "explore", FIRST), model_file(folder, FIRST))
+    content = {**content_of(ROOT / "explore", "sparse_ksparse_k5"), "name": "own", "dataset": "other"}
+    model_file(folder, "own").write_text(f"explore({json.dumps(content)});\n")
+    (folder / "own.js").write_text('explore(["own"]);\n')
+    page = visit("own", folder)
+    draw(page, (0.1, 0.1), (0.1, 0.4))
+    image = torch.tensor(look(page)["clean"]).view(28, 28)
+    assert image.sum() > 0 and image[14:].sum() + image[:, 7:].sum() == 0
+    choose_model(page, FIRST)
+    assert torch.tensor(look(page)["clean"]).view(28, 28)[14:].sum() > 0
+
+
+def test_keys_turns_and_what_is_dropped(visit):
+    page = visit()
+    page.locator("#kept").focus()
+    page.keyboard.press("7")
+    look(page)
+    assert pressed_digit(page) == "7"
+    turn(page, 0, -1)
+    unit = page.evaluate("explorer.state.unit")
+    for turned in ([[unit, 0]], []):  # off, and back
+        page.click("#off")
+        look(page)
+        assert page.evaluate("[...explorer.state.turned]") == turned
+    page.evaluate("() => { explorer.state.kept = 3.6; }")  # as in the midst of playing
+    page.locator("#difference").check()
+    look(page)
+    assert page.locator("#sum button[data-unit]:not(.left-out):visible").count() == 3
+    assert page.inner_text("#kept-count") == "3 of 25"
+    assert page.evaluate("!pad.dispatchEvent(new MouseEvent('contextmenu', { cancelable: true }))")
+    page.evaluate(
+        """() => { const data = new DataTransfer(); data.setData("text/uri-list", "https://example.org/x.png");
+                   document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: data })); }"""
+    )
+    assert "no file" in page.inner_text("#message")
