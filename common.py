@@ -176,6 +176,7 @@ def download(path, dataset):
 
 def to_float(images):
     """[n, 784] uint8 -> [n, 784] float32 in [0, 1], a tensor of its own. Raises UserError for other types."""
+    images = torch.as_tensor(images)
     require(images.dtype == torch.uint8, f"to_float takes bytes, torch.uint8, not {images.dtype}")
     return images.float().div_(255)
 
@@ -194,7 +195,7 @@ def batches(images, batch_size, generator=None):
 
 def first_of_each(labels):
     """Where the first image of each label is, the labels in their order, of those that occur among labels [n]."""
-    return np.unique(labels.numpy(), return_index=True)[1].tolist()
+    return np.unique(labels, return_index=True)[1].tolist()
 
 
 def first_images(images, labels):
@@ -522,6 +523,7 @@ def train(model, data):
         UserError: the model is not new, the images are not bytes or of another data set, or the model could not be
             loaded again; or a loss became NaN, infinite or absurd.
     """
+    data = Data(*(torch.as_tensor(part) if isinstance(part, np.ndarray) else part for part in data))
     require_trainable(model, data)
     device = model.mean_image.device
     precision = fastest_precision(device) if model.precision == "auto" else model.precision
