@@ -179,6 +179,7 @@ def download(path, dataset):
 
 def to_float(images):
     """[n, 784] uint8 -> [n, 784] float32 in [0, 1], a tensor of its own. Raises UserError for other types."""
+    images = torch.as_tensor(images)
     require(images.dtype == torch.uint8, f"to_float takes bytes, torch.uint8, not {images.dtype}")
     return images.float().div_(255)
 
@@ -197,7 +198,7 @@ def batches(images, batch_size, generator=None):
 
 def first_of_each(labels):
     """Where the first image of each label is, the labels in their order, of those that occur among labels [n]."""
-    return np.unique(labels.numpy(), return_index=True)[1].tolist()
+    return np.unique(labels, return_index=True)[1].tolist()
 
 
 def first_images(images, labels):
@@ -286,9 +287,9 @@ class Autoencoder(nn.Module):
         }
         self.name = model_name(type(self), self.config)
         self.history = self.fingerprint = self.made_by = None
-        self.encoder = nn.Linear(PIXELS, self.config["hidden"])
-        self.decoder = nn.Linear(self.config["hidden"], PIXELS)
-        self.register_buffer("mean_image", torch.zeros(PIXELS))
+        self.encoder = nn.Linear(PIXELS, self.config["hidden"], dtype=torch.float32)
+        self.decoder = nn.Linear(self.config["hidden"], PIXELS, dtype=torch.float32)
+        self.register_buffer("mean_image", torch.zeros(PIXELS, dtype=torch.float32))
         for key, value in self.config.items():
             good = not hasattr(self, key)
             require(good, f"a hyperparameter cannot be called {key}: models have something of that name")
@@ -316,6 +317,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, images):
         """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else."""
+        images = torch.as_tensor(images)
         good = images.shape[-1:] == (PIXELS,) and images.dtype == self.encoder.weight.dtype
         good = good and (images.numel() == 0 or (images.min() >= 0 and images.max() <= 1))
         wanted = f"encode takes images [n, 784] in [0, 1], {self.encoder.weight.dtype}, 0 being the background"
@@ -524,6 +526,7 @@ def train(model, data):
         UserError: the model is not new, the images are not bytes or of another data set, or the model could not be
             loaded again; or a loss became NaN, infinite or absurd.
     """
+    data = Data(*(torch.as_tensor(part) if isinstance(part, np.ndarray) else part for part in data))
     require_trainable(model, data)
     device = model.mean_image.device
     precision = fastest_precision(device) if model.precision == "auto" else model.precision
@@ -736,6 +739,7 @@ def require_not_diverged(history, untrained_loss, model):
 
 # 5. Evaluation -----------------------------------------------------------------------------------------
 KEPT = (25, 50)  # numbers of units for which the report says what they alone draw
+FEW = 1000  # with fewer images the units' medians are those of the very images that are judged
 
 
 @dataclass
@@ -745,39 +749,46 @@ class Report:
     loss: float  # the reconstruction loss, as in training and without the penalty: what `loss_name` says
     floor: float | None  # the least that BCE can be; None for another loss
     mse: float  # mean squared error per pixel of the reconstruction in [0, 1]: comparable between methods
-    kept: dict  # {n: MSE when on each image the n units that add most keep their code, and all others their median}
+    kept: dict  # {n: MSE when on each image the n units that add most keep their code, and all others their median};
+    # empty with fewer than 1000 images
     active: float  # units per image, mean (L0)
-    dead: int  # units that are active on no image
+    dead: int  # units whose code is 0 on every image, so that nothing changes without them; a sigmoid's never is
     idle: int  # units that draw next to nothing: their amplitude is below a tenth of the units' root mean square; the
     # amplitude is the standard deviation over images of the code, times the norm of the unit's picture
-    locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; median; noise has 0.28
+    locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; the median over all units
+    # that are not dead; noise has 0.28
     mean_code: float  # over images and units (mean ρ̂ for KL)
     code: torch.Tensor  # [n, hidden] of the n images
     median_code: torch.Tensor  # [hidden], over images: what each unit does on most of them
     frequency: torch.Tensor  # [hidden], part of the images on which a unit is active
+    is_dead: torch.Tensor  # [hidden] bool
 
 
 @torch.no_grad()
 def evaluate(model, images):
     """Report on a model, which ends in evaluation mode, for test images [n, 784] uint8 on its device. Raises UserError
     when there are no images."""
+    images = torch.as_tensor(images)
     require(len(images) > 0, "there are no images to evaluate the model on")
     model.eval()
     code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
     median_code = code.median(dim=0).values
-    loss, mse, kept = 0.0, 0.0, dict.fromkeys(KEPT, 0.0)
+    counts = KEPT if len(images) >= FEW else ()
+    loss, mse, kept = 0.0, 0.0, dict.fromkeys(counts, 0.0)
     for batch, batch_code in zip(batches(images, 2_000), code.split(2_000), strict=True):
         weight = len(batch) / len(images)
         output = model.decoder(batch_code)
         loss += weight * model.reconstruction_loss(output, batch).item()
         mse += weight * F.mse_loss(model.squash(output), batch).item()
-        for n, kept_code in zip(KEPT, keep_strongest(model, batch_code, median_code, KEPT), strict=True):
+        for n, kept_code in zip(counts, keep_strongest(model, batch_code, median_code, counts), strict=True):
             kept[n] += weight * F.mse_loss(model.decode(kept_code), batch).item()
 
     frequency = (code > model.active_above).float().mean(dim=0)
+    is_dead = ~code.any(dim=0)
     energy = model.dictionary.square()  # of each pixel of each unit's picture
     total_energy = energy.sum(dim=1)
     strongest_energy = energy.topk(PIXELS // 20).values.sum(dim=1)
+    locality = strongest_energy / total_energy.clamp(min=1e-12)
     amplitude = (code.var(dim=0, correction=0) * total_energy).sqrt()
     return Report(
         loss=loss,
@@ -785,13 +796,14 @@ def evaluate(model, images):
         mse=mse,
         kept=kept,
         active=frequency.sum().item(),
-        dead=(frequency == 0).sum().item(),
+        dead=is_dead.sum().item(),
         idle=(amplitude < 0.1 * amplitude.square().mean().sqrt()).sum().item(),
-        locality=(strongest_energy / total_energy.clamp(min=1e-12)).median().item(),
+        locality=locality[~is_dead].median().item(),
         mean_code=code.mean().item(),
         code=code.cpu(),
         median_code=median_code.cpu(),
         frequency=frequency.cpu(),
+        is_dead=is_dead.cpu(),
     )
 
 
@@ -804,7 +816,7 @@ def contributions(model, code, median_code):
 def keep_strongest(model, code, median_code, counts):
     """For each n of `counts` the code [batch, hidden] with all but the n units of largest contribution on each image at
     their median code [hidden]. It needs no threshold, so it compares all methods: what do n units draw?"""
-    most = min(max(counts), code.shape[1])
+    most = min(max(counts, default=0), code.shape[1])
     units = contributions(model, code, median_code).topk(most).indices  # the strongest first
     strongest = code.gather(1, units)
     for n in counts:
@@ -824,14 +836,14 @@ def report_text(model, report, path=None):
     hidden = len(model.dictionary)
     changed = ", ".join(f"{key} {value}" for key, value in changed_from_default(type(model), model.config).items())
     floor = "" if report.floor is None else f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
-    kept = ", ".join(f"{error:.5f} from {n} units an image" for n, error in report.kept.items())
+    kept = "".join(f"; {error:.5f} from {n} units an image" for n, error in report.kept.items())
     lines = {
         "model": f"{model.name}, {PIXELS} -> {hidden} -> {PIXELS}",
         "trained with": changed or "its defaults",
-        "test loss": f"{report.loss:.5f} {model.loss_name}{floor}",
-        "test MSE": f"{report.mse:.5f} per pixel; {kept}",
+        "test loss": f"{report.loss:.5f} {model.loss_name}{floor}; on {len(report.code)} images",
+        "test MSE": f"{report.mse:.5f} per pixel{kept}",
         "active units": f"{report.active:.1f} of {hidden} on an image",
-        "dead units": f"{report.dead} (active on no image); idle units {report.idle} (they draw next to nothing)",
+        "dead units": f"{report.dead} (their code is always 0); idle units: {report.idle} (they draw next to nothing)",
     }
     if path:
         lines["weights"] = short_path(path)
@@ -1121,7 +1133,7 @@ def plot_features(model, report):
     chosen = f"{len(units)} of {len(model.dictionary)} units" if len(units) < len(model.dictionary) else "units"
     title = f"{model.name}: what {chosen} draw, most often active first ({INK_IN_WORDS})"
     figure, axes = new_mosaic_figure(mosaic(features, columns), title, cmap=ink_colours(), vmin=-limit, vmax=limit)
-    cross_out(axes, [place for place, unit in enumerate(units) if report.frequency[unit] == 0], columns)
+    cross_out(axes, [place for place, unit in enumerate(units) if report.is_dead[unit]], columns)
     return figure
 
 

@@ -117,7 +117,7 @@ def figures(cls, config, data):
         "dead": report.dead,
         "idle": report.idle,
         "locality": report.locality,
-        "agreement": F.cosine_similarity(model.encoder.weight, model.dictionary).median().item(),
+        "agreement": F.cosine_similarity(model.encoder.weight, model.dictionary)[~report.is_dead].median().item(),
         "probe, %": probe.probe(probe.encoders_of(model)[-1:], data, (1e-4,)).error,
     }
 

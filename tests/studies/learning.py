@@ -1,7 +1,7 @@
 """From noise to strokes: `python tests/studies/learning.py sparse_l1` draws outputs/learning.png.
 
 It trains a method with --plain and as it is, and shows what the same twenty units draw at the start, after a quarter of
-an epoch, and after 1, 3, 10 and all epochs. A unit is crossed out where it is active on no test image. A minute on two
+an epoch, and after 1, 3, 10 and all epochs. A unit is crossed out where it is dead. A minute on two
 cores.
 """
 
@@ -55,7 +55,7 @@ def learn(cls, data, **config):
         pictures.append(model.dictionary.clone())
     units = common.units_from_most_active(reports[-1], UNITS)
     shown = torch.stack([dictionary[units] for dictionary in pictures])
-    is_dead = torch.stack([report.frequency[units] == 0 for report in reports])
+    is_dead = torch.stack([report.is_dead[units] for report in reports])
     return list(moments.values()), shown, is_dead, reports
 
 

@@ -46,7 +46,7 @@ def plot(pairs):
         for axes, kind, (_, report), tiles in zip(row, ("plain", "ours"), pair, pictures, strict=True):
             pixels = common.mosaic(tiles, COLUMNS)
             axes.imshow(pixels, cmap=common.ink_colours(), vmin=-limit, vmax=limit, interpolation="none")
-            is_dead = report.frequency[shown_units(report)] == 0
+            is_dead = report.is_dead[shown_units(report)]
             common.cross_out(axes, is_dead.nonzero()[:, 0].tolist(), COLUMNS)
             axes.axis("off")
             units = len(report.frequency)
