@@ -839,14 +839,13 @@ def report_text(model, report, path=None):
     kept = "".join(f"; {error:.5f} from {n} units an image" for n, error in report.kept.items())
     lines = {
         "model": f"{model.name}, {PIXELS} -> {hidden} -> {PIXELS}",
+        "weights": short_path(path) if path else "not saved yet",
         "trained with": changed or "its defaults",
         "test loss": f"{report.loss:.5f} {model.loss_name}{floor}; on {len(report.code)} images",
         "test MSE": f"{report.mse:.5f} per pixel{kept}",
         "active units": f"{report.active:.1f} of {hidden} on an image",
         "dead units": f"{report.dead} (their code is always 0); idle units: {report.idle} (they draw next to nothing)",
     }
-    if path:
-        lines["weights"] = short_path(path)
     return "\n".join(f"{name:<13} {value}" for name, value in lines.items())
 
 

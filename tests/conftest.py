@@ -26,6 +26,7 @@ import common  # noqa: E402
 # Models here are small: a thread more costs time, and much of it where the machine has something else to do.
 THREADS = torch.get_num_threads()
 torch.set_num_threads(1)
+common.FEW = 100  # the small data set has 199 test images
 
 settings.register_profile("quiet", deadline=None, max_examples=100, derandomize=True, database=None)
 settings.load_profile("quiet")

@@ -138,7 +138,7 @@ def test_several_values_make_a_model_each_and_a_comparison(done, here):
         *(f"pictures      outputs/{name}_{{empty}}.png" for name in models),
         f"page          python explore/write.py {' '.join(models)}",
     ]
-    assert "test MSE      " not in out
+    assert "active units" not in out
     cls = METHODS["sparse_ksparse"].cls
     assert [common.load_checkpoint(common.checkpoint_path(name), cls).k for name in models] == [3, 1]
     assert "epoch 1/1" not in done(f"sparse_ksparse --k 3 1 {TINY}")

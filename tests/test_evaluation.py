@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import common
 
@@ -38,7 +39,8 @@ class Defined:
         return sum(amplitude < np.sqrt((amplitude**2).mean()) / 10)
 
     def locality(self):
-        ink = -np.sort(-(self.dictionary**2), axis=1)
+        living = self.dictionary[(self.code != 0).any(axis=0)]
+        ink = -np.sort(-(living**2), axis=1)
         return np.median(ink[:, :39].sum(axis=1) / ink.sum(axis=1))
 
     def loss(self):
@@ -98,7 +100,8 @@ def test_units(judged):
     assert double(report.code) == pytest.approx(defined.code, rel=1e-5, abs=1e-7)
     assert double(report.median_code) == pytest.approx(defined.median_code, rel=1e-5, abs=1e-7)
     assert report.active == pytest.approx(defined.active.sum(axis=1).mean(), rel=1e-6)
-    assert report.dead == (~defined.active.any(axis=0)).sum()
+    is_dead = (defined.code == 0).all(axis=0)
+    assert report.dead == is_dead.sum() and np.array_equal(report.is_dead, is_dead)
     assert report.idle == defined.idle()
     assert report.locality == pytest.approx(defined.locality(), rel=0.02)  # the median of an even number of units
     assert report.mean_code == pytest.approx(defined.code.mean(), rel=1e-5)
@@ -107,13 +110,14 @@ def test_units(judged):
 
 def test_crippled_units_are_found(crippled):
     _, report = crippled
-    assert report.frequency[0] == 0 and report.dead >= 1 and report.idle >= 5
+    assert report.frequency[0] == 0 and report.idle >= 5
 
 
 def test_few_images_and_none(trained, small):
     report = common.evaluate(trained, small.test_images[:1])
     assert report.code.shape == (1, 64)
-    assert np.isfinite([report.loss, report.mse, report.kept[25], report.locality]).all()
+    assert np.isfinite([report.loss, report.mse, report.locality]).all()
+    assert report.kept == {} and "from 25" not in common.report_text(trained, report)  # its median is the image itself
     with pytest.raises(common.UserError, match="no images to evaluate"):
         common.evaluate(trained, small.test_images[:0])
 
@@ -126,18 +130,21 @@ def test_the_text_of_a_report(trained, small):
     """The model, what differs from its defaults, the figures, and the file if there is one."""
     report = common.evaluate(trained, small.test_images)
     floor = "" if report.floor is None else f", {report.loss - report.floor:.5f} above the floor {report.floor:.5f}"
+    floor += "; on 199 images"
     changes = {"sparse_ksparse": "k 5, "}.get(trained.method, "") + "hidden 64, epochs 2, batch_size 100"
     lines = [
         f"model         {trained.name}, 784 -> 64 -> 784",
+        "weights       not saved yet",
         f"trained with  {changes}, precision float32",
         f"test loss     {report.loss:.5f} {trained.loss_name}{floor}",
-        f"test MSE      {report.mse:.5f} per pixel; {report.kept[25]:.5f} from 25 units an image, "
+        f"test MSE      {report.mse:.5f} per pixel; {report.kept[25]:.5f} from 25 units an image; "
         f"{report.kept[50]:.5f} from 50 units an image",
         f"active units  {report.active:.1f} of 64 on an image",
-        f"dead units    {report.dead} (active on no image); idle units {report.idle} (they draw next to nothing)",
+        f"dead units    {report.dead} (their code is always 0); idle units: {report.idle} (they draw next to nothing)",
     ]
     assert common.report_text(trained, report).split("\n") == lines
-    assert common.report_text(trained, report, Path("/x.pt")).split("\n") == [*lines, "weights       /x.pt"]
+    lines[1] = "weights       /x.pt"
+    assert common.report_text(trained, report, Path("/x.pt")).split("\n") == lines
     with pytest.raises(common.UserError, match="^this model is not trained yet"):
         common.report_text(type(trained)(), report)
 
@@ -145,3 +152,26 @@ def test_the_text_of_a_report(trained, small):
 def test_a_model_at_its_defaults_says_so(small):
     model = common.load_pretrained("sparse_kl")
     assert "\ntrained with  its defaults\n" in common.report_text(model, common.evaluate(model, small.test_images))
+
+
+def test_without_a_dead_unit_nothing_changes(trained, small):
+    """Whatever is called dead can be silenced; a sigmoid's units never are, however seldom they are active."""
+    report = common.evaluate(trained, small.test_images)
+    model = type(trained)(**trained.config)
+    model.load_state_dict(trained.state_dict())
+    model.requires_grad_(False).dictionary[report.is_dead] = 0
+    assert common.evaluate(model, small.test_images).mse == report.mse
+    assert trained.method != "sparse_kl" or report.dead == 0
+
+
+@torch.no_grad()
+def test_locality_is_that_of_living_units(trained, small):
+    """Dead units are counted once, as dead: what their pictures look like is in no other figure."""
+    if trained.method != "sparse_kl":
+        model = type(trained)(**trained.config)
+        model.load_state_dict(trained.state_dict())
+        model.requires_grad_(False).encoder.bias[:40] = -100
+        before = common.evaluate(model, small.test_images)
+        model.dictionary[:40] = torch.eye(784)[:40]
+        after = common.evaluate(model, small.test_images)
+        assert after.dead >= 40 and after.locality == before.locality

@@ -91,7 +91,7 @@ def test_features_are_the_dictionary_the_most_active_first_and_dead_units_are_cr
     assert report.frequency[units[-1]] == 0
     for place, unit in enumerate(units):
         shown = tile(pixels, *divmod(place, 20), 1)
-        if report.frequency[unit] > 0:
+        if not report.is_dead[unit]:
             assert same(shown, colours(model.dictionary[unit] / (2 * limit) + 0.5)), unit
         else:
             assert shown[range(28), range(28)].mean() < 130 and shown[range(28), range(27, -1, -1)].mean() < 130

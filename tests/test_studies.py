@@ -85,7 +85,7 @@ def test_the_picture_is_drawn(tmp_path):
 def test_plain_models_are_drawn_beside_ours(small, tmp_path):
     ours = METHODS["sparse_l1"].train(small, hidden=20)
     pair = [(ours, common.evaluate(ours, small.test_images))] * 2
-    pair[0][1].frequency[3] = 0
+    pair[0][1].is_dead[3] = True
     figure = plain.plot({"L1": pair, "KL": pair})
     common.save_figure(figure, tmp_path / "plain.png")
     crosses = [len(axes.lines) for axes in figure.axes]

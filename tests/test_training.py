@@ -286,7 +286,7 @@ def test_a_loss_of_ones_own_has_a_name_and_no_floor(small):
     report = common.evaluate(model, small.test_images)
     assert report.floor is None and report.loss == pytest.approx(report.mse) == model.history.test_loss[-1]
     text = common.report_text(model, report)
-    assert f"{report.loss:.5f} MSE\n" in text and "floor" not in text
+    assert f"{report.loss:.5f} MSE; on 199 images\n" in text and "floor" not in text
 
 
 def test_only_one_hyperparameter_can_be_compared():
