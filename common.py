@@ -174,7 +174,7 @@ def download(path, dataset):
             except (OSError, RuntimeError) as error:  # no network; not what torchvision expects
                 reason = reason_of(error)
     fault = f"{path.name} is missing in {short_path(path.parent)} and cannot be downloaded ({reason})"
-    raise UserError(f"{fault}: put it there, or name another folder with --data-dir")
+    raise UserError(f"{fault}: put it there, or name another folder for the data")
 
 
 def to_float(images):
@@ -891,7 +891,7 @@ def load_checkpoint(path, cls=None):
             method.
     """
     path = full_path(path)
-    advice = "check the name, or make them with --train"
+    advice = "check the name, or train them"
     require(path.is_file(), f"there are no weights at {short_path(path)}: {advice}")
     try:
         content = read_untrusted(path.read_bytes())
@@ -905,7 +905,7 @@ def load_checkpoint(path, cls=None):
         model.made_by = content["made_by"]
     except Exception as error:  # zipfile, pickle and torch raise many kinds on files that were garbled or made by hand
         fault = f"the weights at {short_path(path)} cannot be used ({reason_of(error)})"
-        raise UserError(f"{fault}: restore them, or train anew with --train") from error
+        raise UserError(f"{fault}: restore them, or train anew") from error
     follow_schedule(model, 1.0)
     model.name = path.name.removesuffix(".pt")
     return model.eval().requires_grad_(False)

@@ -5,12 +5,14 @@
     KL_j    = KL(ρ ‖ ρ̂_j) = ρ log(ρ / ρ̂_j) + (1 - ρ) log((1 - ρ) / (1 - ρ̂_j))
     loss    = BCE(reconstruction, x) + β · Σ_j KL_j
 
-The penalty says how active a unit may be on average over many images, and leaves open on which. The target ρ stands
-first: KL is not symmetric, and with its arguments swapped a unit that is never active is hardly charged. It has a way
-out: every unit stays close to ρ, and large weights in the dictionary turn the small differences between images into a
-picture. So the dictionary's weights decay, less and less, and at the end not at all.
+The penalty says how active a unit may be on average over many images, and leaves open on which. The average is over
+the batch: with a smaller one the same weights pay more, so β goes with batches of about 1,200. The target ρ stands
+first: KL is not symmetric, and with its arguments swapped a unit that is never active is hardly charged. The penalty
+has a way out: every unit stays close to ρ, and large weights in the dictionary turn the small differences between
+images into a picture. So the dictionary's weights decay, less and less, and at the end not at all.
 
-Attains (20 epochs, 11 seconds on two cores): test BCE 0.0696, MSE 0.0110 from 25 units an image, linear probe 2.06 %.
+Attains (20 epochs, 11 seconds on two cores; the linear probe over five seeds): test BCE 0.0696, MSE 0.0110 from 25
+units an image, probe 2.06 ± 0.14 %.
 """
 
 import math

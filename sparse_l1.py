@@ -6,7 +6,8 @@
 The penalty charges for every bit of activation, so units that do not earn their price stay at zero. It has a way out:
 halve the code and double the dictionary, and the same picture costs half. So each unit's picture keeps the norm 1.
 
-Attains (20 epochs, 11 seconds on two cores): test BCE 0.0669, MSE 0.0067 from 25 units an image, linear probe 2.08 %.
+Attains (20 epochs, 11 seconds on two cores; the linear probe over five seeds): test BCE 0.0669, MSE 0.0067 from 25
+units an image, probe 2.06 ± 0.09 %.
 """
 
 import torch

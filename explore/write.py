@@ -56,7 +56,7 @@ def write_model(model, data, folder=PAGE):
     common.require(data.name == model.dataset, f"{model.name} is a model of {model.dataset}, not of {data.name}")
     report = common.evaluate(model, data.test_images)
     digits, missing_digits = None, []
-    if data.test_labels is not None:
+    if data.test_labels is not None and data.test_labels.max() < 10:
         digits, missing_digits = shares_of_digits(report.code, data.test_labels)
     examples = examples_of(report.code[:SEARCHED], model.active_above)
     images = common.first_images(data.test_images, data.test_labels)

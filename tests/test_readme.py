@@ -101,15 +101,15 @@ def test_what_a_script_says_it_attains(name, report_of):
     model, report = report_of(name)
     text = " ".join(sys.modules[type(model).__module__].__doc__.split())
     found = re.search(
-        r"two cores\): test (?:BCE|MSE) ([\d.]+)(?: \(uncut ([\d.]+)\))?(?:, MSE ([\d.]+) from 25 units an image)?, "
-        r"linear probe ([\d.]+) %",
+        r"five seeds\): test (?:BCE|MSE) ([\d.]+)(?: \(uncut ([\d.]+)\))?(?:, MSE ([\d.]+) from 25 units an image)?, "
+        r"probe ([\d.]+ ± [\d.]+ %)",
         text,
     )
     loss, uncut, kept, error = found.groups()
     assert agrees(loss, report.loss if uncut is None else report.mse)
     assert uncut is None or agrees(uncut, report.loss)
     assert kept is None or agrees(kept, report.kept[25])
-    assert row(STUDIES, "## Is the code useful?", ROWS[name])["test error"] == f"{error} %"
+    assert row(STUDIES, "## Luck", ROWS[name])["linear probe"] == error
 
 
 def test_more_units_reconstruct_better(report_of):
