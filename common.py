@@ -110,8 +110,8 @@ def load_data(dataset="MNIST", data_dir=ROOT / "data", for_training=True):
             folder of the user's own, with archives of that form and those names, whose labels may be missing. An
             archive may lie there unpacked, without .gz.
         data_dir: a folder, torchvision's root.
-        for_training: else only the first training images are read, until there is one of each label, or without labels
-            ten. To look at a trained model takes no more.
+        for_training: False reads only the first training images: until there is one of each label, or ten if there are
+            no labels. To look at a trained model takes no more.
 
     Raises:
         UserError: an archive is missing and cannot be downloaded, or it is damaged or of another form.
@@ -177,6 +177,11 @@ def download(path, dataset):
     raise UserError(f"{fault}: put it there, or name another folder for the data")
 
 
+def as_tensors(data):
+    """The same Data with tensors in the place of numpy's arrays."""
+    return Data(*(torch.as_tensor(part) if isinstance(part, np.ndarray) else part for part in data))
+
+
 def to_float(images):
     """[n, 784] uint8 -> [n, 784] float32 in [0, 1], a tensor of its own. Raises UserError for other types."""
     images = torch.as_tensor(images)
@@ -236,11 +241,12 @@ class Autoencoder(nn.Module):
         squash(output)                       the reconstruction; the sigmoid
         reconstruction_loss(output, images)  a scalar, a mean over images and pixels, with `loss_name` for its name; the
                                              binary cross-entropy, "BCE"
-        schedule(progress)                   a dict of the hyperparameters that change in training, with their values
-                                             when this part of it lies behind, from 0 to 1. Each step has its own, and
-                                             all test losses and the trained model have those of 1
+        schedule(progress)                   {name: value} of the hyperparameters that change in training, where
+                                             progress runs from 0 to 1; none. It is applied before each step, and all
+                                             test losses and the trained model have the values of 1
         after_step()                         constraints on the weights, after each step and once before the first
-        corrupt(images)                      what the encoder sees of images in training, such as noise added to them
+        corrupt(images)                      what the encoder sees of images in training, such as noise added to them;
+                                             the images themselves
 
     `initialise` and `after_step` run without gradients. All parameters of the model are trained, also such as a
     subclass adds. All of torch's random numbers in a training follow from its `seed`.
@@ -263,20 +269,23 @@ class Autoencoder(nn.Module):
     hyperparameters = {}  # of `common.hyperparameters`
     loss_name = "BCE"  # what the reconstruction loss is
     active_above = 0.0  # a unit is active on an image when its code is above this
-    tie_scale = "best"  # what the tie pulls a unit's encoder row to: the "best" multiple of its picture, or "one"
-
-    def __init_subclass__(cls, **more):
-        super().__init_subclass__(**more)
-        has_own_loss, has_own_name = "reconstruction_loss" in vars(cls), "loss_name" in vars(cls)
-        require(has_own_name or not has_own_loss, f"{cls.__name__} has a reconstruction loss and no loss_name for it")
-        compared = [key for key, declared in cls.hyperparameters.items() if declared.is_compared]
-        require(len(compared) <= 1, f"only one hyperparameter can be the compared one, not {', '.join(compared)}")
+    ties_to_multiple = True  # the tie pulls a unit's encoder row to the best multiple of its picture, or to itself
+    corrupt = None
 
     def __init__(self, **given):
         super().__init__()
         lacking = [part for part in ("initialise", "activation", "penalty") if not hasattr(self, part)]
         fault = f"{type(self).__name__} lacks {', '.join(lacking) or 'the name of its method'}"
         require(self.method and not lacking, f"{fault}: see the docstring of common.Autoencoder")
+        classes = type(self).__mro__  # from the subclass up
+        has_name, has_loss = (
+            next(place for place, cls in enumerate(classes) if part in vars(cls))
+            for part in ("loss_name", "reconstruction_loss")
+        )
+        fault = f"{type(self).__name__} has a reconstruction loss of its own, and no loss_name for it"
+        require(has_name <= has_loss, fault)
+        compared = [key for key, declared in self.hyperparameters.items() if declared.is_compared]
+        require(len(compared) <= 1, f"only one hyperparameter can be the compared one, not {', '.join(compared)}")
         for key in given:
             known = ", ".join(self.hyperparameters)
             require(key in self.hyperparameters, f"{self.method} has no hyperparameter {key!r}, but {known}")
@@ -311,9 +320,6 @@ class Autoencoder(nn.Module):
 
     def after_step(self):
         pass
-
-    def corrupt(self, images):
-        return images
 
     def encode(self, images):
         """[..., 784] images in [0, 1] -> [..., hidden] code. Raises UserError for anything else."""
@@ -507,13 +513,14 @@ class History(NamedTuple):
     test_loss: list  # reconstruction loss on all test images, at the end of the epoch, in the training's precision
 
 
-READ_ONCE = {"plain", "hidden", "epochs", "batch_size", "beta2", "seed", "dataset", "precision"}  # by `train`
+# What a schedule cannot change, since `train` reads it once, at the start.
+READ_ONCE = {"plain", "hidden", "epochs", "batch_size", "beta2", "seed", "dataset", "precision"}
 BAR = "{desc}{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"  # fits into 80 columns
 
 
 def train(model, data):
-    """Train a new model in place, from the start of its method to the end of its schedules. There is no training on:
-    the schedules end with it. The same model and data on the same machine give bit-identical weights.
+    """Train a new model in place, from the start of its method to the end of its schedules. A trained model cannot be
+    trained further. The same model and data on the same machine give bit-identical weights.
 
     Args:
         model: a new Autoencoder, on the device to train it on; it ends in evaluation mode, with a history.
@@ -526,7 +533,7 @@ def train(model, data):
         UserError: the model is not new, the images are not bytes or of another data set, or the model could not be
             loaded again; or a loss became NaN, infinite or absurd.
     """
-    data = Data(*(torch.as_tensor(part) if isinstance(part, np.ndarray) else part for part in data))
+    data = as_tensors(data)
     require_trainable(model, data)
     device = model.mean_image.device
     precision = fastest_precision(device) if model.precision == "auto" else model.precision
@@ -536,7 +543,7 @@ def train(model, data):
     print(f"{model.name}: training, {model.epochs} epochs of {steps} steps", flush=True)
     history = History([], [], [])
     bar = tqdm(total=total, bar_format=BAR, disable=None)  # None: only in a terminal
-    with own_random_numbers(model.seed), bar:
+    with own_random_numbers(model.seed, device), bar:
         set_start(model, data.train_images)
         optimizer = make_optimizer(model)
         untrained_loss = mean_loss(model, data.test_images, precision)
@@ -568,11 +575,17 @@ def require_trainable(model, data):
     good = model.history is None and model.mean_image.dtype == torch.float32
     good = good and all(getattr(model, key) == value for key, value in model.config.items())
     good = good and all(parameter.requires_grad for parameter in model.parameters())
-    require(good, f"train takes a new model, as its class makes it: {type(model).__name__}(...)")
+    wanted = f"as {type(model).__name__}(...) makes it, with gradients for all parameters"
+    require(good, f"train takes a new model of float32, {wanted}; constants are buffers")
     for images in (data.train_images, data.test_images):
         good = images.dtype == torch.uint8 and images.shape[1:] == (PIXELS,) and len(images) > 0
         require(good, f"train takes images as bytes, torch.uint8 [n, 784], not {images.dtype} {list(images.shape)}")
     require_own_data(model, data)
+
+
+def require_trained(model):
+    """Raise UserError unless a model has been trained."""
+    require(model.history is not None, "this model is not trained yet: see train(model, data)")
 
 
 def require_own_data(model, data):
@@ -584,12 +597,10 @@ def require_own_data(model, data):
 
 
 @contextlib.contextmanager
-def own_random_numbers(seed):
-    """Inside, torch's random numbers are those of this seed; the caller's go on afterwards as if none had been
-    drawn."""
-    accelerator = torch.accelerator.current_accelerator()
-    kind, count = (accelerator.type, torch.accelerator.device_count()) if accelerator else ("cuda", 0)
-    with torch.random.fork_rng(range(count), device_type=kind):
+def own_random_numbers(seed, device):
+    """Inside, torch's random numbers are those of this seed; the caller's go on afterwards as if none had been drawn
+    on the CPU or this device."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
@@ -602,6 +613,9 @@ def set_start(model, images):
     model.cpu()
     shapes = {name: values.shape for name, values in model.state_dict().items()}
     model.mean_image.copy_(sum(batch.sum(dim=0) for batch in batches(images.cpu(), 2_000)) / len(images))
+    for part in model.modules():  # layers of a subclass's own
+        if hasattr(part, "reset_parameters") and part not in (model.encoder, model.decoder):
+            part.reset_parameters()
     model.initialise()
     if model.plain:  # torch's own layers, and pixels as they are
         model.encoder.reset_parameters()
@@ -689,16 +703,15 @@ def fastest_precision(device):
 def add_tie_gradient(model):
     """The soft tie: add to the gradients those of tie · Σ_j ‖w_j - α_j d_j‖², so that a unit looks for what it draws.
 
-    Here w_j is the encoder's row of unit j, d_j its picture, and α_j is 1 if the model's `tie_scale` is "one", else the
-    factor at which α_j d_j comes closest to w_j. A small change of that best α_j does not change the sum, so the
+    Here w_j is the encoder's row of unit j, d_j its picture, and α_j the factor at which α_j d_j comes closest to w_j,
+    or 1 unless the model `ties_to_multiple`. A small change of that best α_j does not change the sum, so the
     gradients may take it for a constant. It is a decay of the weights towards each other instead of towards zero and,
     like Adam's decay, no part of the loss that is reported. Its gradients are written out because autograd takes three
     times as long: a quarter of a training step of k-sparse.
     """
     encoder, decoder, pictures = model.encoder.weight, model.decoder.weight, model.dictionary
-    if model.tie_scale == "one":
-        scale = torch.ones(1, 1, device=encoder.device)
-    else:
+    scale = torch.ones(1, 1, device=encoder.device)
+    if model.ties_to_multiple:
         scale = (encoder * pictures).sum(dim=1, keepdim=True) / pictures.square().sum(dim=1, keepdim=True).clamp(1e-12)
     difference = torch.addcmul(encoder, scale, pictures, value=-1)  # w_j - α_j d_j
     encoder.grad.add_(difference, alpha=2 * model.tie)
@@ -707,12 +720,12 @@ def add_tie_gradient(model):
 
 def losses_of(model, images, precision):
     """(reconstruction loss, penalty) on images [batch, 784], with matrix products in `precision`."""
-    seen = model.corrupt(images) if model.training else images
+    seen = model.corrupt(images.clone()) if model.training and model.corrupt else images
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         hidden = model.encoder(seen - model.mean_image)
         code = model.activation(hidden)
         output = model.decoder(code)
-    penalty = model.penalty(hidden.float(), code.float())
+    penalty = torch.as_tensor(model.penalty(hidden.float(), code.float()))
     require(penalty.dim() == 0, f"penalty has to give one number, a mean over images, not {list(penalty.shape)}")
     return model.reconstruction_loss(output.float(), images), penalty
 
@@ -753,8 +766,8 @@ class Report:
     # empty with fewer than 1000 images
     active: float  # units per image, mean (L0)
     dead: int  # units whose code is 0 on every image, so that nothing changes without them; a sigmoid's never is
-    idle: int  # units that draw next to nothing: their amplitude is below a tenth of the units' root mean square; the
-    # amplitude is the standard deviation over images of the code, times the norm of the unit's picture
+    idle: int  # units that are not dead and draw next to nothing: their amplitude is below a tenth of the root mean
+    # square of all units'; it is the standard deviation over images of the code, times the norm of the unit's picture
     locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; the median over all units
     # that are not dead; noise has 0.28
     mean_code: float  # over images and units (mean ρ̂ for KL)
@@ -797,7 +810,7 @@ def evaluate(model, images):
         kept=kept,
         active=frequency.sum().item(),
         dead=is_dead.sum().item(),
-        idle=(amplitude < 0.1 * amplitude.square().mean().sqrt()).sum().item(),
+        idle=(~is_dead & (amplitude < 0.1 * amplitude.square().mean().sqrt())).sum().item(),
         locality=locality[~is_dead].median().item(),
         mean_code=code.mean().item(),
         code=code.cpu(),
@@ -839,14 +852,14 @@ def report_text(model, report, path=None):
     kept = "".join(f"; {error:.5f} from {n} units an image" for n, error in report.kept.items())
     lines = {
         "model": f"{model.name}, {PIXELS} -> {hidden} -> {PIXELS}",
-        "weights": short_path(path) if path else "not saved yet",
+        "weights": short_path(path) if path else None,
         "trained with": changed or "its defaults",
         "test loss": f"{report.loss:.5f} {model.loss_name}{floor}; on {len(report.code)} images",
         "test MSE": f"{report.mse:.5f} per pixel{kept}",
         "active units": f"{report.active:.1f} of {hidden} on an image",
         "dead units": f"{report.dead} (their code is always 0); idle units: {report.idle} (they draw next to nothing)",
     }
-    return "\n".join(f"{name:<13} {value}" for name, value in lines.items())
+    return "\n".join(f"{name:<13} {value}" for name, value in lines.items() if value is not None)
 
 
 # 6. Checkpoints ----------------------------------------------------------------------------------------
@@ -871,11 +884,6 @@ def save_checkpoint(model, path):
     write_file(full_path(path), buffer.getbuffer())
 
 
-def require_trained(model):
-    """Raise UserError unless a model has been trained."""
-    require(model.history is not None, "this model is not trained yet: see train(model, data)")
-
-
 def load_checkpoint(path, cls=None):
     """Read a checkpoint, without trusting the file.
 
@@ -891,21 +899,21 @@ def load_checkpoint(path, cls=None):
             method.
     """
     path = full_path(path)
-    advice = "check the name, or train them"
-    require(path.is_file(), f"there are no weights at {short_path(path)}: {advice}")
+    require(path.is_file(), f"there are no weights at {short_path(path)}: check the name")
     try:
         content = read_untrusted(path.read_bytes())
         is_ours = isinstance(content, dict) and content.get("format") == FORMAT
         require(is_ours, "they were written by another program, or another version of this one")
         cls = cls or find_method(content["method"])
         require(cls.method == content["method"], f"they are of {content['method']!r}, not of {cls.method}")
+        same = content["config"].keys() == cls.hyperparameters.keys()
+        require(same, f"their hyperparameters are not those of {cls.method}")
         model = cls(**content["config"])
         model.load_state_dict(content["weights"])
         model.history, model.fingerprint = History(**content["history"]), content["fingerprint"]
         model.made_by = content["made_by"]
     except Exception as error:  # zipfile, pickle and torch raise many kinds on files that were garbled or made by hand
-        fault = f"the weights at {short_path(path)} cannot be used ({reason_of(error)})"
-        raise UserError(f"{fault}: restore them, or train anew") from error
+        raise UserError(f"the weights at {short_path(path)} cannot be used ({reason_of(error)})") from error
     follow_schedule(model, 1.0)
     model.name = path.name.removesuffix(".pt")
     return model.eval().requires_grad_(False)
@@ -1003,6 +1011,7 @@ def write_outputs(model, report, data, folder):
     Returns:
         the paths of the pictures, by their kind.
     """
+    data = as_tensors(data)
     require_trained(model)
     require_own_data(model, data)
     figures = draw_pictures(model.cpu(), report, data)
@@ -1089,8 +1098,8 @@ def plot_schedule(axes, model):
     """Add to a graph of losses each hyperparameter that changed in training, on an axis at the right. (All test losses
     are those of the model with its last value.)"""
     progress = np.linspace(0, 1, 20 * model.epochs + 1)
-    schedules = [follow_schedule(model, part) for part in progress.tolist()]
-    for key in schedules[-1]:
+    schedules = [model.config | follow_schedule(model, part) for part in progress.tolist()]
+    for key in model.config:
         values = np.array([schedule[key] for schedule in schedules])
         if (values == values[0]).all():
             continue
@@ -1165,7 +1174,9 @@ def plot_units(model, report, images):
         examples = to_float(images[strongest[row]])
         tiles[row, 2:, :, :3] = tint_explained(examples, model.dictionary[unit]).mul(255).round().byte().numpy()
     tiles[:, 2:][codes.numpy() <= model.active_above] = white  # the unit is active on fewer
-    title = f"{model.name}: units, and the test images that light each most (red: ink that it draws, blue: clears)"
+    title = (
+        f"{model.name}: units, and the images that light each most (red: ink that it draws, blue: ink that it removes)"
+    )
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), columns, gap, between=white)
     figure, axes = new_mosaic_figure(pixels, title, left=96, top=62)
     for column, heading in enumerate(("draws", "looks for")):
@@ -1235,7 +1246,7 @@ def main(cls):
 
 def run(cls):
     """What `main` does when nothing is wrong."""
-    script = Path(sys.argv[0]).stem  # whose weights would a copy of a script load or replace?
+    script = Path(sys.argv[0]).stem  # a copy under another name would load or replace the original's weights
     require(cls.method == script, f"the method has to be called like its file, {script!r}, not {cls.method!r}")
     options, models = parse_arguments(cls)
     device = pick_device(options.device)
@@ -1340,7 +1351,7 @@ def parse_arguments(cls, arguments=None):
         options.given[key] = values[0]
     weights = options.checkpoint
     is_elsewhere = weights and weights.parent != ROOT / "checkpoints"
-    # Two files in two folders may have one name.
+    # Their pictures lie beside them: two files in two folders may have one name.
     default = weights.with_name(f"{weights.stem}_outputs") if is_elsewhere else ROOT / "outputs"
     options.output_dir = options.output_dir or default
     return options, models
@@ -1357,7 +1368,7 @@ def option_parser(cls):
     parser = OptionParser(description=about)
     parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
     model = parser.add_argument_group("model", "these define the model, and name its weights: checkpoints/NAME.pt")
-    advanced = parser.add_argument_group("advanced, of the model, too")
+    advanced = parser.add_argument_group("model, advanced")
     for key, declared in cls.hyperparameters.items():
         kind, group = type(declared.default), advanced if declared.is_advanced else model
         names = [f"--{key.replace('_', '-')}", *([declared.alias] if declared.alias else [])]
@@ -1378,7 +1389,7 @@ def option_parser(cls):
     places.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     places.add_argument("--data-dir", default=ROOT / "data", metavar="DIR", help="of the images, in NAME/raw (data)")
     places.add_argument(
-        "--checkpoint", type=full_path, metavar="FILE", help="weights elsewhere, or with --train for them"
+        "--checkpoint", type=full_path, metavar="FILE", help="of weights to load, or with --train to write"
     )
     places.add_argument("--output-dir", type=full_path, metavar="DIR", help="for the pictures (outputs)")
     places.add_argument("--show", action="store_true", help="open the pictures, too")
@@ -1392,13 +1403,18 @@ def load_or_keep(model, path, options):
     if options.train or (is_named and not path.is_file()):
         if not options.train:
             print(f"There are no weights at {short_path(path)}: training them.")
+        require(not path.is_dir(), f"{short_path(path)} is a folder: name a file")
         if path.is_file() and not is_named:
             require_same_method(model, path)
         require_writable(path.parent)
         model.name = path.name.removesuffix(".pt")
         return model
-    loaded = load_checkpoint(path, type(model))
-    # A name of ours says that what was not given is at its default.
+    try:
+        loaded = load_checkpoint(path, type(model))
+    except UserError as error:
+        advice = "add --train to train them" if is_named or not path.exists() else "name another file"
+        raise UserError(f"{error}; {advice}") from error
+    # Under a name of ours, a file has to agree in all hyperparameters, and elsewhere in those that are given.
     for key in model.config if is_named else options.given:
         found, value = loaded.config[key], model.config[key]
         fault = f"{short_path(path)} was trained with {key} = {found}, not {value}"
@@ -1417,8 +1433,11 @@ def require_same_method(model, path):
 
 def require_writable(folder):
     """Raise OSError unless files can be written to a folder, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def pick_device(name):

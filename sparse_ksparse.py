@@ -56,7 +56,7 @@ class KSparse(common.Autoencoder):
         tie=2e-6,
     )
     loss_name = "uncut MSE"
-    tie_scale = "one"  # a linear decoder gives the code the scale of the pixels
+    ties_to_multiple = False  # a linear decoder gives the code the scale of the pixels
 
     def __init__(self, **given):
         super().__init__(**given)

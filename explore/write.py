@@ -53,7 +53,8 @@ def write_model(model, data, folder=PAGE):
     Raises:
         UserError: the page does not have the model's activation or squash.
     """
-    common.require(data.name == model.dataset, f"{model.name} is a model of {model.dataset}, not of {data.name}")
+    data = common.as_tensors(data)
+    common.require_own_data(model, data)
     report = common.evaluate(model, data.test_images)
     digits, missing_digits = None, []
     if data.test_labels is not None and data.test_labels.max() < 10:

@@ -177,7 +177,10 @@ def test_a_missing_checkpoint_is_not_trained(refuses):
         ("sparse_l1 --checkpoint l1.pt --plain", "l1.pt was trained with plain = False, not True: leave"),
         ("sparse_ksparse --checkpoint ksparse.pt --k 3", "ksparse.pt was trained with k = 2, not 3: leave"),
         ("sparse_l1 --checkpoint l1.pt --precision bfloat16", "trained with precision = float32, not bfloat16: leave"),
-        ("sparse_kl --checkpoint l1.pt", "l1.pt cannot be used .they are of 'sparse_l1', not of sparse_kl.: "),
+        (
+            "sparse_kl --checkpoint l1.pt",
+            "l1.pt cannot be used .they are of 'sparse_l1', not of sparse_kl.; name another file",
+        ),
     ],
 )
 def test_options_that_contradict_a_checkpoint(refuses, room, line, words):

@@ -210,7 +210,7 @@ def test_a_download_that_fails_says_why(tmp_path, monkeypatch):
     folder = tmp_path / "new" / "MNIST" / "raw"
     assert str(error.value) == (
         f"{LABELS} is missing in {folder} and cannot be downloaded (certificate verify failed: self-signed "
-        "certificate): put it there, or name another folder with --data-dir"
+        "certificate): put it there, or name another folder for the data"
     )
     assert asked == [mirror + LABELS for mirror in datasets.MNIST.mirrors] and len(asked) > 1 and not contents(tmp_path)
 

@@ -233,6 +233,31 @@ class Noisy(SparseL1):
         return F.dropout(F.relu(hidden), 0.5, self.training)
 
 
+def test_layers_of_ones_own_follow_the_seed_and_a_method_may_have_no_penalty(small):
+    class Deeper(SparseL1):
+        def __init__(self, **given):
+            super().__init__(**given)
+            self.more = nn.Linear(self.hidden, self.hidden)
+
+        def activation(self, hidden):
+            return F.relu(self.more(hidden))
+
+        def penalty(self, hidden, code):
+            return 0
+
+    one, other = (train(Deeper, small) for _ in range(2))
+    assert same_weights(one, other) and not same_weights(one, train(Deeper, small, seed=1))
+
+
+def test_a_schedule_may_begin_late(small):
+    class Late(SparseL1):
+        def schedule(self, progress):
+            return {} if progress < 0.5 else {"l1_weight": 0.0}
+
+    figure = common.plot_loss(model := train(Late, small), common.evaluate(model, small.test_images))
+    assert model.l1_weight == 0 and "l1_weight in training" in figure.axes[1].get_ylabel()
+
+
 def test_dropout_and_noise_follow_the_seed_and_the_callers_random_numbers_go_on(small):
     model = Noisy(**TINY)
     torch.manual_seed(7)
@@ -249,7 +274,7 @@ def test_only_the_encoder_sees_noise_and_only_in_training(small):
         targets = []
 
         def corrupt(self, images):
-            return torch.full_like(images, 0.5)
+            return images.fill_(0.5)  # in place, which leaves the loss's images alone
 
         def reconstruction_loss(self, output, images):
             self.targets.append(images)
@@ -279,8 +304,12 @@ def test_a_loss_of_ones_own_has_a_name_and_no_floor(small):
     def loss(self, output, images):
         return F.mse_loss(self.squash(output), images)
 
-    with pytest.raises(common.UserError, match="^Mean has a reconstruction loss and no loss_name for it$"):
-        type("Mean", (SparseL1,), {"reconstruction_loss": loss})
+    mixed = type("Mixed", (), {"reconstruction_loss": loss})
+    for bases, parts in (((SparseL1,), {"reconstruction_loss": loss}), ((mixed, SparseL1), {})):
+        with pytest.raises(
+            common.UserError, match="^Mean has a reconstruction loss of its own, and no loss_name for it$"
+        ):
+            type("Mean", bases, parts)()
     mean = type("Mean", (SparseL1,), {"reconstruction_loss": loss, "loss_name": "MSE"})
     model = train(mean, small)
     report = common.evaluate(model, small.test_images)
@@ -292,7 +321,7 @@ def test_a_loss_of_ones_own_has_a_name_and_no_floor(small):
 def test_only_one_hyperparameter_can_be_compared():
     two = {key: common.at_least_0(1, "x", is_compared=True) for key in ("one", "other")}
     with pytest.raises(common.UserError, match="only one hyperparameter can be the compared one, not one, other"):
-        type("Two", (SparseL1,), {"hyperparameters": common.hyperparameters(two)})
+        type("Two", (SparseL1,), {"hyperparameters": common.hyperparameters(two)})()
 
 
 def test_what_a_method_lacks_is_said_in_one_line():
@@ -329,7 +358,7 @@ def test_what_cannot_be_trained_is_left_alone(small, what):
     REFUSED[what](model, data)
     before = {name: values.clone() for name, values in model.state_dict().items()}
     words = (
-        "train takes a new model, as its class|train takes images as bytes|these images are of mine: give it dataset="
+        "train takes a new model of float32, as|train takes images as bytes|these images are of mine: give it dataset="
     )
     with pytest.raises(common.UserError, match=words):
         common.train(model, common.Data(**data))
