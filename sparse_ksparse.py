@@ -52,7 +52,6 @@ class KSparse(common.Autoencoder):
         batch_size=600,
         lr=4.5e-3,
         beta2=0.997,  # with 0.99 twenty units of k = 100 end up idle, with 0.999 one of k = 5 dies
-        weight_decay=1e-6,
         tie=2e-6,
     )
     loss_name = "uncut MSE"

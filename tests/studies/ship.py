@@ -2,7 +2,7 @@
 explore/models/ anew.
 
 It takes the shipped weights, or with --train trains them first; and for sparsity.png clones of the documents' networks,
-as originals.py wants them. What a user draws goes to outputs/, which git ignores. Seven minutes on two cores. The
+as originals.py wants them. What a user draws goes to outputs/, which git ignores. Eight minutes on two cores. The
 picture of the page, explore.png, is a screenshot made by hand.
 """
 
@@ -11,30 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import methods  # noqa: E402
 
-import common  # noqa: E402
-
+STUDIES = ROOT / "tests" / "studies"
 SHIPPED = ROOT / "outputs" / "shipped"
 COMMANDS = (
     ("sparse_l1.py",),
     ("sparse_kl.py",),
     ("sparse_ksparse.py", "--k", "5", "10", "25", "50", "100"),
 )
-
-
-def draw_strokes(path):
-    """The README's first picture: what three digits are made of."""
-    model, data = common.load_pretrained("sparse_ksparse_k25"), common.load_data(for_training=False)
-    report = common.evaluate(model, data.test_images)
-    digits = common.first_images(data.test_images, data.test_labels)[[4, 5, 8]]
-    with torch.no_grad():
-        common.save_figure(common.plot_parts(model, "k-sparse, k = 25", report, digits), path)
 
 
 def main():
@@ -46,10 +34,9 @@ def main():
     for script, *asked in COMMANDS:
         subprocess.run([sys.executable, ROOT / script, *asked, *more, "--output-dir", SHIPPED], check=True)
     subprocess.run([sys.executable, ROOT / "explore" / "write.py", *methods.SHIPPED], check=True)
-    draw_strokes(SHIPPED / "strokes.png")
-    plain = [ROOT / "tests" / "studies" / "plain.py", "--output", SHIPPED / "plain_and_ours.png"]
-    subprocess.run([sys.executable, *plain], check=True)
-    sparsity = [ROOT / "tests" / "studies" / "sparsity.py", *options.folders, "--output", SHIPPED / "sparsity.png"]
+    for study, picture in (("plain", "plain_and_ours.png"), ("learning", "learning.png")):
+        subprocess.run([sys.executable, STUDIES / f"{study}.py", "--output", SHIPPED / picture], check=True)
+    sparsity = [STUDIES / "sparsity.py", *options.folders, "--output", SHIPPED / "sparsity.png"]
     subprocess.run([sys.executable, *sparsity], check=True)
 
 
