@@ -4,22 +4,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT
-from test_explore import OUTSIDE, SMALL, UNSEEN, values_of
+from test_explore import OUTSIDE, SMALL, UNSEEN, pixels_of, values_of
 
 from sparse_ksparse import top_k
 
 ADDRESS = (ROOT / "explore" / "learn.html").as_uri()
-TEXTBOOK, OURS = dict(mean=False, largeK=False), dict(mean=True, largeK=True)
 # Without a worker, and without waiting: nothing is in slow motion.
 AT_ONCE = """
     delete globalThis.Worker;
     const later = setTimeout;
     globalThis.setTimeout = work => later(work);
 """
-# What runs of the two recipes are after some of so many steps.
-LEARN = """([recipes, after, steps]) => {
+# What the textbook's recipe and ours have learnt after some of 600 steps.
+LEARN = """after => {
     const { engine, state } = learner, { images, testImages } = engine.split(state.bytes);
-    const lesson = engine.makeLesson(images, recipes, 5, steps);
+    const recipes = [{ mean: false, largeK: false }, { mean: true, largeK: true }];
+    const lesson = engine.makeLesson(images, recipes, 5, 600);
     while (lesson.step < after) engine.learn(lesson);
     globalThis.result = { engine, lesson, images, testImages };
 }"""
@@ -47,7 +47,7 @@ def parts_of(values):
 
 
 def test_gradients_are_pytorchs(page, data):
-    page.evaluate(LEARN, [[TEXTBOOK, OURS], 3, 1000])
+    page.evaluate(LEARN, 3)
     runs = values_of(
         page,
         """result.lesson.runs.map((run, index) => ({
@@ -68,7 +68,7 @@ def test_gradients_are_pytorchs(page, data):
 
 
 def test_our_recipe_keeps_units_alive(page):
-    page.evaluate(LEARN, [[TEXTBOOK, OURS], 600, 600])
+    page.evaluate(LEARN, 600)
     textbook, ours = values_of(
         page,
         """result.lesson.runs.map(run => {
@@ -82,16 +82,13 @@ def test_our_recipe_keeps_units_alive(page):
 
 def test_what_is_shown(page):
     runs = values_of(page, "learner.state.report.runs.map(({ mse, alive }) => ({ mse, alive }))")
-    for run, section in zip(runs, page.locator(".run").all(), strict=True):
+    for place, run in enumerate(runs, start=1):
+        section = page.locator(f".run:nth-child({place})")
         dead = [unit for unit, is_alive in enumerate(run["alive"]) if not is_alive]
         assert len(dead) == int(section.locator(".dead b").inner_text())
         assert section.locator(".error").inner_text() == f"{run['mse']:.4f}"
-        crossed = section.locator(".units").evaluate(
-            """canvas => [...Array(64).keys()].filter(unit => [4, 11, 23].every(at => {
-                const [x, y] = [unit % 8 * 30 + 1 + at, Math.floor(unit / 8) * 30 + 1 + at];
-                return canvas.getContext("2d").getImageData(x, y, 1, 1).data[0] === 0x11;
-            }))"""
-        )
+        tiles = (pixels_of(page, f".run:nth-child({place}) .units")[:, 0] == 0x11).view(8, 30, 8, 30)
+        crossed = [unit for unit in range(64) if tiles[unit // 8, 1:29, unit % 8, 1:29].diagonal().all()]
         assert crossed == dead
     assert len(dead) == 0 and page.locator("h2").all_inner_texts() == ["Textbook", "This project"]
 
@@ -115,7 +112,8 @@ def test_all_is_on_one_screen(page, size):
     page.evaluate("document.documentElement.style.fontSize = ''")
 
 
-def test_a_learnt_model_is_drawn_with(browser):
+@torch.no_grad()
+def test_a_learnt_model_is_drawn_with(browser, data):
     context = browser.new_context()
     page = context.new_page()
     page.goto(ADDRESS)
@@ -126,8 +124,14 @@ def test_a_learnt_model_is_drawn_with(browser):
         page.locator(".give").nth(1).click()
     drawing = opened.value
     drawing.wait_for_function("explorer.view")
-    k = int(page.locator(".k").nth(1).inner_text())
-    assert drawing.evaluate("explorer.model.name") == f"learnt, k = {k}"
-    assert "of 64 units are active" in drawing.inner_text("#code-note") and drawing.is_hidden("#message")
-    assert drawing.inner_text("#typical") == "test digits: " + page.locator(".error").nth(1).inner_text()
+    run = values_of(page, "learner.state.report.runs[1]")
+    assert drawing.evaluate("explorer.model.name") == f"learnt, k = {run['k']}" and drawing.is_hidden("#message")
+    assert drawing.inner_text("#typical") == f"test digits: {run['mse']:.4f}"
+    decoder, encoder, bias, decoder_bias = parts_of(run["all"])
+    image = data.test_images[1] / 255  # a 2, which is drawn first
+    code = top_k(F.relu(F.linear(image - torch.tensor(run["mean"]), encoder, bias)), run["k"])
+    view = values_of(drawing, "explorer.view")
+    assert torch.tensor(view["clean"]).allclose(image) and torch.tensor(view["code"]).allclose(code, atol=1e-3)
+    redrawing = F.linear(code, decoder, decoder_bias).clamp(0, 1)
+    assert torch.tensor(view["image"]).allclose(redrawing, atol=1e-3)
     context.close()
