@@ -22,18 +22,9 @@ from PIL import Image, ImageDraw
 
 import common
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-
 EXPLORE = ROOT / "explore"
 FIRST = "sparse_ksparse_k25"  # what the page shows when its address names no model
 NAMES = ("sparse_l1", "sparse_kl", *(f"sparse_ksparse_k{k}" for k in (5, 10, 25, 50, 100)))
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --process-per-site"
-).split()
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: install chromium or google-chrome")
 
 # The page draws when the browser is ready for a frame, 60 times a second, and reads the models that nobody asked for
 # while nothing else happens: tests would mostly wait for that.
@@ -48,14 +39,6 @@ IDLE = """() => {
 }"""
 SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 PLAIN = "(_, value) => ArrayBuffer.isView(value) ? Array.from(value) : value"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
