@@ -177,6 +177,16 @@ def test_the_first_screen(report_of):
         assert agrees(active, report.active) and int(units) == model.config["hidden"]
 
 
+def test_what_a_script_prints(report_of):
+    """The lines of L1 stand there; their last digits are those of this machine."""
+    model, report = report_of("sparse_l1")
+    numbers = r"\d+\.\d+"
+    shown = README.split("says what they are worth:\n\n```\n")[1].split("\n```")[0]
+    printed = common.report_text(model, report, ROOT / "checkpoints" / "sparse_l1.pt")
+    assert re.sub(numbers, "", shown) == re.sub(numbers, "", printed).replace(f"{ROOT}/", "")
+    assert all(map(agrees, re.findall(numbers, shown), map(float, re.findall(numbers, printed))))
+
+
 @pytest.mark.parametrize("file", ["README.md", "tests/studies/README.md"])
 def test_every_file_that_is_named_is_there(file):
     path = ROOT / file
