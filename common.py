@@ -1238,7 +1238,9 @@ def main(cls):
     except UserError as error:
         message = f"error: {error}"
     except OSError as error:
-        message = f"error: {error.filename}: {error.strerror or error}; name another file or folder, see --help"
+        if not error.filename:  # such as a pipe that nobody reads any more
+            raise
+        message = f"error: {error.filename}: {error.strerror}; name another file or folder, see --help"
     except KeyboardInterrupt:
         message = "interrupted: files that were complete stay as they were"
     sys.exit(f"{Path(sys.argv[0]).name}: {message}")
