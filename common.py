@@ -236,17 +236,17 @@ class Autoencoder(nn.Module):
         activation(hidden)                   the code, never negative
         penalty(hidden, code)                a scalar
 
-    and, where they are not those of this class,
+    It may also say
 
-        squash(output)                       the reconstruction; the sigmoid
-        reconstruction_loss(output, images)  a scalar, a mean over images and pixels, with `loss_name` for its name; the
-                                             binary cross-entropy, "BCE"
+        squash(output)                       the reconstruction; by default the sigmoid
+        reconstruction_loss(output, images)  a scalar, a mean over images and pixels, with `loss_name` for its name; by
+                                             default the binary cross-entropy, "BCE"
         schedule(progress)                   {name: value} of the hyperparameters that change in training, where
-                                             progress runs from 0 to 1; none. It is applied before each step, and all
-                                             test losses and the trained model have the values of 1
+                                             progress runs from 0 to 1; by default none do. It is applied before each
+                                             step, and all test losses and the trained model have the values of 1
         after_step()                         constraints on the weights, after each step and once before the first
         corrupt(images)                      what the encoder sees of images in training, such as noise added to them;
-                                             the images themselves
+                                             by default the images themselves
 
     `initialise` and `after_step` run without gradients. All parameters of the model are trained, also such as a
     subclass adds. All of torch's random numbers in a training follow from its `seed`.
@@ -270,14 +270,14 @@ class Autoencoder(nn.Module):
     loss_name = "BCE"  # what the reconstruction loss is
     active_above = 0.0  # a unit is active on an image when its code is above this
     ties_to_multiple = True  # the tie pulls a unit's encoder row to the best multiple of its picture, or to itself
-    corrupt = None
+    corrupt = None  # or a function of the images, see above
 
     def __init__(self, **given):
         super().__init__()
         lacking = [part for part in ("initialise", "activation", "penalty") if not hasattr(self, part)]
         fault = f"{type(self).__name__} lacks {', '.join(lacking) or 'the name of its method'}"
         require(self.method and not lacking, f"{fault}: see the docstring of common.Autoencoder")
-        classes = type(self).__mro__  # from the subclass up
+        classes = type(self).__mro__  # from the subclass up: the name has to stand where the loss does, or below
         has_name, has_loss = (
             next(place for place, cls in enumerate(classes) if part in vars(cls))
             for part in ("loss_name", "reconstruction_loss")
