@@ -41,6 +41,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
@@ -74,18 +75,24 @@ def short_path(path):
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+@contextlib.contextmanager
+def blaming(path):
+    """Let an OSError name this path: it would name a temporary file, and on a full device none at all."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_file(path, content):
     """Write bytes to a file that appears whole or not at all; one that is there already stays until then."""
     path = Path(os.path.realpath(path))  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     # A folder and not just a file: its name is unique, and the file gets the permissions that files get.
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
-            unnamed = Path(folder, "content")
-            unnamed.write_bytes(content)
-            os.replace(unnamed, path)
-    except OSError as error:  # it names the file beside, and on a full device none at all
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with blaming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+        unnamed = Path(folder, "content")
+        unnamed.write_bytes(content)
+        os.replace(unnamed, path)
 
 
 # 2. Data -----------------------------------------------------------------------------------------------
@@ -592,7 +599,7 @@ def require_own_data(model, data):
     """Raise UserError unless the images are of the model's data set, and when it is trained, its test images."""
     name = f"{model.name} is a model of the data set {model.dataset}"
     require(data.name == model.dataset, f"{name}, and these images are of {data.name}: give it dataset={data.name!r}")
-    same = model.fingerprint in (None, fingerprint_of(data.test_images))
+    same = model.fingerprint is None or model.fingerprint == fingerprint_of(data.test_images)
     require(same, f"{name}, and its test images were others: bring those back, or train anew")
 
 
@@ -995,7 +1002,7 @@ def draw_pictures(model, report, data):
         "train": plot_rows(train_rows, f"{model.name}: training images"),
         "features": plot_features(model, report),
         "units": plot_units(model, report, data.test_images),
-        "parts": plot_parts(model, model.name, report, test_digits),
+        "parts": plot_parts(model, report, test_digits),
     }
 
 
@@ -1024,8 +1031,6 @@ def write_outputs(model, report, data, folder):
 @own_style()
 def save_figure(figure, path):
     """Write a figure as a PNG that has the same bytes for the same picture."""
-    from PIL import Image
-
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -1200,8 +1205,7 @@ def tint_explained(images, picture):
     return paper + images[..., None] * (ink - paper)
 
 
-@own_style()
-def plot_parts(model, name, report, images):
+def plot_parts(model, report, images):
     """What the images [n, 784] are made of. Before `squash`, a reconstruction is the average, which is what the units
     draw at their median code, and what each unit adds to it: the units that add most, and all others as one picture."""
     reconstruction, code = model(images)
@@ -1217,7 +1221,7 @@ def plot_parts(model, name, report, images):
     grey = matplotlib.colormaps["gray_r"](shown.numpy(), bytes=True)
     tiles = np.concatenate([grey, ink_colours()(ink.numpy() / 2 + 0.5, bytes=True)], axis=1)
     squash = "sigmoid" if type(model).squash is Autoencoder.squash else "squash"
-    title = f"{name}: image, reconstruction = {squash}(average + its {n} main units + the rest); {INK_IN_WORDS}"
+    title = f"{model.name}: image, reconstruction = {squash}(average + its {n} main units + the rest); {INK_IN_WORDS}"
     pixels = mosaic(tiles.reshape(-1, PIXELS, 4), tiles.shape[1], gap=4, between=np.uint8(255))
     return new_mosaic_figure(pixels, title)[0]
 
@@ -1279,16 +1283,14 @@ def run(cls):
         print(f"pictures      {short_path(options.output_dir / name)}_{{{','.join(pictures)}}}.png")
     print(page_line(names, paths))
     if options.show:
-        from PIL import Image
-
         for path in pictures.values():
             Image.open(path).show()
 
 
 @torch.no_grad()
 def compare(models, reports, data, folder):
-    """Print a table of models of one method that differ in the compared hyperparameter, and draw what they make of the
-    test images [n, 784]; the path of the picture."""
+    """Print a table of models of one method that differ in the compared hyperparameter, and draw what they make of
+    test images; the path of the picture."""
     cls, key = type(models[0]), compared_key(type(models[0]))
     rows = [figures_of(report) for report in reports]
     print("".join(f"{heading:>13}" for heading in (key, *rows[0])))
@@ -1435,11 +1437,9 @@ def require_same_method(model, path):
 
 def require_writable(folder):
     """Raise OSError unless files can be written to a folder, which is made if need be."""
-    try:
+    with blaming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def pick_device(name):

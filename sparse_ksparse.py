@@ -83,8 +83,8 @@ class KSparse(common.Autoencoder):
 
     def schedule(self, progress):
         # With few units from the start, those that win early win for ever and the rest die. So a small k begins at
-        # first_k and falls over the first half of the training: geometrically, where the paper's falls linearly, since
-        # at k = 5 the linear one ends with a higher loss.
+        # first_k and falls over the first half of the training: geometrically, where the paper's falls linearly, which
+        # ends with the same losses.
         start = max(self.k, min(self.first_k, self.hidden))
         return {"k": round(start * (self.k / start) ** min(1, 2 * progress))}
 

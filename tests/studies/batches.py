@@ -6,6 +6,7 @@ stay the same; the second table has the shipped ones.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def main():
         for epochs in (20, 100, 200):
             model = methods.train("sparse_kl", few, batch_size=batch, epochs=epochs)
             report = common.evaluate(model, data.test_images)
-            steps = -(-options.images // batch) * epochs
+            steps = math.ceil(options.images / batch) * epochs
             figures = f"{report.loss:.4f} | {report.mse:.4f} | {report.active:.1f} | {report.idle}"
             print(f"| {batch} | {epochs} | {steps} | {figures} |", flush=True)
     model = common.load_pretrained("sparse_kl")

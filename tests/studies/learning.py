@@ -7,6 +7,7 @@ cores.
 
 import argparse
 import copy
+import math
 import sys
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def watched(cls, moments):
 
 def learn(cls, data, **config):
     """(a list of moments in words, what twenty units draw then [moments, 20, 784], whether each is dead then
-    [moments, 20], test MSEs then)."""
+    [moments, 20], the Report then)."""
     model = cls(**config)
-    per_epoch = -(-len(data.train_images) // model.batch_size)
+    per_epoch = math.ceil(len(data.train_images) / model.batch_size)
     moments = {0: "start", per_epoch // 4: "¼ epoch", per_epoch: "1 epoch"}
     moments |= {epochs * per_epoch: f"{epochs} epochs" for epochs in (3, 10, model.epochs)}
     model = watched(cls, moments)(**config)
