@@ -253,10 +253,11 @@ class Autoencoder(nn.Module):
                                              step, and all test losses and the trained model have the values of 1
         after_step()                         constraints on the weights, after each step and once before the first
         corrupt(images)                      what the encoder sees of images in training, such as noise added to them;
-                                             by default the images themselves
+                                             by default None, and it sees the images
 
     `initialise` and `after_step` run without gradients. All parameters of the model are trained, also such as a
-    subclass adds. All of torch's random numbers in a training follow from its `seed`.
+    subclass adds. What torch draws in a training follows from its `seed`, the start of layers that have
+    `reset_parameters` too; all else that is random at the start has to be filled in `initialise`.
 
     Args:
         given: hyperparameters, by their names; all others are at their defaults. Each is an attribute of the model.
@@ -339,7 +340,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, code):
         """[..., hidden] code -> [..., 784] reconstruction in [0, 1]."""
-        return self.squash(self.decoder(code))
+        return self.squash(self.decoder(torch.as_tensor(code)))
 
     def forward(self, images):
         """[..., 784] images -> ([..., 784] reconstruction in [0, 1], [..., hidden] code)."""
@@ -527,7 +528,8 @@ BAR = "{desc}{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"  # fits 
 
 def train(model, data):
     """Train a new model in place, from the start of its method to the end of its schedules. A trained model cannot be
-    trained further. The same model and data on the same machine give bit-identical weights.
+    trained further. The same model and data on the same machine with the same number of threads give bit-identical
+    weights, when one model at a time is trained in a process.
 
     Args:
         model: a new Autoencoder, on the device to train it on; it ends in evaluation mode, with a history.
@@ -606,7 +608,7 @@ def require_own_data(model, data):
 @contextlib.contextmanager
 def own_random_numbers(seed, device):
     """Inside, torch's random numbers are those of this seed; the caller's go on afterwards as if none had been drawn
-    on the CPU or this device."""
+    on the CPU or this card, if it is CUDA's."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -791,6 +793,7 @@ def evaluate(model, images):
     images = torch.as_tensor(images)
     require(len(images) > 0, "there are no images to evaluate the model on")
     model.eval()
+    is_cross_entropy = type(model).reconstruction_loss is Autoencoder.reconstruction_loss
     code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
     median_code = code.median(dim=0).values
     counts = KEPT if len(images) >= FEW else ()
@@ -812,7 +815,7 @@ def evaluate(model, images):
     amplitude = (code.var(dim=0, correction=0) * total_energy).sqrt()
     return Report(
         loss=loss,
-        floor=pixel_entropy(images) if model.loss_name == "BCE" else None,
+        floor=pixel_entropy(images) if is_cross_entropy else None,
         mse=mse,
         kept=kept,
         active=frequency.sum().item(),
@@ -864,7 +867,8 @@ def report_text(model, report, path=None):
         "test loss": f"{report.loss:.5f} {model.loss_name}{floor}; on {len(report.code)} images",
         "test MSE": f"{report.mse:.5f} per pixel{kept}",
         "active units": f"{report.active:.1f} of {hidden} on an image",
-        "dead units": f"{report.dead} (their code is always 0); idle units: {report.idle} (they draw next to nothing)",
+        "dead units": f"{report.dead} (their code is 0 on all {len(report.code)} images)",
+        "idle units": f"{report.idle} (not dead, but they draw next to nothing)",
     }
     return "\n".join(f"{name:<13} {value}" for name, value in lines.items() if value is not None)
 

@@ -83,10 +83,9 @@ class KSparse(common.Autoencoder):
 
     def schedule(self, progress):
         # With few units from the start, those that win early win for ever and the rest die. So a small k begins at
-        # first_k and falls over the first half of the training: geometrically, where the paper's falls linearly, which
-        # ends with the same losses.
+        # first_k and falls over the first half of the training, as in the paper.
         start = max(self.k, min(self.first_k, self.hidden))
-        return {"k": round(start * (self.k / start) ** min(1, 2 * progress))}
+        return {"k": round(start + (self.k - start) * min(1, 2 * progress))}
 
 
 if __name__ == "__main__":

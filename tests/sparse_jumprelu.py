@@ -32,7 +32,7 @@ class JumpReLU(common.Autoencoder):
 
     def __init__(self, **given):
         super().__init__(**given)
-        self.log_threshold = nn.Parameter(torch.zeros(self.hidden))
+        self.log_threshold = nn.Parameter(torch.zeros_like(self.encoder.bias))
 
     def initialise(self):
         self.dictionary.copy_(F.normalize(torch.randn_like(self.encoder.weight)))

@@ -40,7 +40,7 @@ def test_the_start_is_that_of_the_cpu_bit_for_bit(method, small, on_device, devi
     starts = []
     for place, images in (("cpu", small.train_images), (device, on_device.train_images)):
         model = method.build().to(place)
-        with common.own_random_numbers(0):
+        with common.own_random_numbers(0, torch.device(place)):
             common.set_start(model, images)
         assert model.mean_image.device.type == torch.device(place).type
         starts.append(model.cpu().state_dict())

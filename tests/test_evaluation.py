@@ -139,7 +139,8 @@ def test_the_text_of_a_report(trained, small):
         f"test MSE      {report.mse:.5f} per pixel; {report.kept[25]:.5f} from 25 units an image; "
         f"{report.kept[50]:.5f} from 50 units an image",
         f"active units  {report.active:.1f} of 64 on an image",
-        f"dead units    {report.dead} (their code is always 0); idle units: {report.idle} (they draw next to nothing)",
+        f"dead units    {report.dead} (their code is 0 on all 199 images)",
+        f"idle units    {report.idle} (not dead, but they draw next to nothing)",
     ]
     assert common.report_text(trained, report).split("\n") == lines
     lines.insert(1, "weights       /x.pt")

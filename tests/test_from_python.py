@@ -8,6 +8,7 @@ import sys
 import types
 
 import pytest
+import torch
 import write
 from conftest import ROOT, contents, write_archives
 
@@ -68,6 +69,23 @@ def test_a_model_that_was_just_trained_is_judged_drawn_and_saved(small, tmp_path
     assert len(pictures) == 6 and all(path.is_file() for path in pictures.values())
     common.save_checkpoint(model, tmp_path / "x.pt")
     assert common.load_pretrained(tmp_path / "x.pt").history == model.history
+
+
+@pytest.mark.parametrize("cls", [SparseL1, runpy.run_path(str(OWN))["JumpReLU"]])
+def test_arrays_and_another_default_type_change_nothing(small, cls):
+    arrays = common.Data(*(part.numpy() for part in small[:4]))._replace(name="MNIST")
+    reports = []
+    for given, kind in ((small, torch.float32), (arrays, torch.float64)):
+        torch.set_default_dtype(kind)
+        try:
+            model = cls(hidden=16, epochs=1, batch_size=100, precision="float32")
+            common.train(model, given)
+            report = common.evaluate(model, given.test_images)
+            assert model.decode(report.code[:3].numpy()).dtype == torch.float32
+            reports.append((report.loss, report.mse, report.active))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert reports[0] == pytest.approx(reports[1], rel=1e-5)
 
 
 def test_a_method_is_found_only_beside_common(monkeypatch):

@@ -18,7 +18,7 @@ TINY = {"hidden": 32, "epochs": 1, "dataset": "few"}
 def test_train_then_look_in_a_process_then_from_python(project, small, tmp_path, call, monkeypatch):
     """In a new interpreter, from another folder, without a display, and with a backend that wants one. From Python
     the same weights are trained, bit for bit, also when the caller has drawn random numbers and computed before."""
-    options = [f"--{key}={value}" for key, value in TINY.items()]
+    options = ["--device=cpu", *(f"--{key}={value}" for key, value in TINY.items())]
     name = "sparse_kl_hidden32_epochs1_datasetfew"
     given = contents(project)
     variables = environment(DISPLAY=None, WAYLAND_DISPLAY=None, MPLBACKEND="tkagg")
@@ -31,6 +31,7 @@ def test_train_then_look_in_a_process_then_from_python(project, small, tmp_path,
     assert all(files[path] == given[path] for path in given)
     for words in ("There are no weights at", "epoch 1/1", "test loss", "active units", "weights", "pictures", "page"):
         assert f"\n{words}" in f"\n{first.out}"
+    assert "from 25 units" not in first.out  # of 199 images
 
     monkeypatch.setattr(common, "ROOT", project)
     monkeypatch.setattr(common, "FEW", 1000)  # as in that process

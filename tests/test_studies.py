@@ -1,10 +1,14 @@
 """The studies: the linear probe, curves of the error with few units, departures, plain beside ours, the best code."""
 
 import pickle
+import sys
 from types import SimpleNamespace
 
 import ablation
+import batches
+import learning
 import limit
+import methods
 import numpy as np
 import originals
 import plain
@@ -12,9 +16,11 @@ import probe
 import pytest
 import sparsity
 import torch
+import unseen
 from conftest import METHODS
 
 import common
+from sparse_l1 import SparseL1
 
 
 def readable(n, generator):
@@ -132,6 +138,51 @@ def test_each_departure_is_taken_back_by_itself(method):
     if method.name == "sparse_kl":
         together["weight_decay"] = 0.0  # a third of it was one, too
     assert method.cls(**together).config | {"plain": True} == method.cls(plain=True).config
+
+
+def test_the_agreement_is_that_of_living_units(small, monkeypatch):
+    model = METHODS["sparse_l1"].train(small)
+    model.encoder.bias[:40] = -1e3
+    model.dictionary.copy_(model.encoder.weight)
+    model.dictionary[:40] *= -1
+    monkeypatch.setattr(methods, "trained", lambda *_: model)
+    monkeypatch.setattr(probe, "probe", lambda *_: SimpleNamespace(error=1.0))
+    assert ablation.figures(SparseL1, {}, small)["agreement"] == pytest.approx(1)
+
+
+def test_units_are_seen_at_their_moments(small):
+    steps = []
+
+    class Noted(SparseL1):
+        def after_step(self):
+            super().after_step()
+            steps.append(self.dictionary.clone())
+
+    moments, shown, is_dead, reports = learning.learn(Noted, small, hidden=64, epochs=12, batch_size=100)
+    units = common.units_from_most_active(reports[-1], learning.UNITS)
+    assert moments == ["start", "¼ epoch", "1 epoch", "3 epochs", "10 epochs", "12 epochs"]
+    assert torch.equal(shown, torch.stack([steps[step][units] for step in (0, 1, 6, 18, 60, 72)]))
+    assert torch.equal(is_dead, torch.stack([report.is_dead[units] for report in reports]))
+
+
+def test_unseen_images_are_not_trained_on(data, monkeypatch):
+    fitted, judged = [], []
+    report = SimpleNamespace(loss=1.0, mse=1.0, kept={25: 1.0})
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["unseen.py"])
+    monkeypatch.setattr(methods, "SHIPPED", ["sparse_l1"])
+    monkeypatch.setattr(methods, "trained", lambda model, data: fitted.append(data.train_images) or model)
+    monkeypatch.setattr(common, "evaluate", lambda model, images: judged.append(images) or report)
+    unseen.main()
+    assert torch.equal(torch.cat([fitted[0], judged[0]]), data.train_images)
+    assert torch.equal(judged[1], data.test_images) and len(judged[0]) == 10_000
+
+
+def test_the_penalty_of_a_batch_is_that_of_the_training(small):
+    model = METHODS["sparse_kl"].train(small)
+    expected = common.losses_of(model, common.to_float(small.test_images), "float32")[1].item()
+    assert batches.penalty_of(model, small.test_images, 199) == pytest.approx(expected, rel=1e-5)
+    assert batches.penalty_of(model, small.test_images, 20) > expected
 
 
 THEIRS = """

@@ -102,11 +102,11 @@ def test_plain_is_as_textbooks_have_it(method, small, steps, monkeypatch):
 
 
 def test_k_falls_from_first_k_to_k_by_half_of_the_training():
-    """Geometrically; it never begins above hidden, or below k."""
+    """Linearly; it never begins above hidden, or below k."""
     parts = (0, 0.25, 0.5, 1)
     for changes, expected in (
-        (dict(k=4), [100, 20, 4, 4]),
-        (dict(k=4, hidden=64), [64, 16, 4, 4]),
+        (dict(k=4), [100, 52, 4, 4]),
+        (dict(k=4, hidden=64), [64, 34, 4, 4]),
         (dict(k=200), [200] * 4),
     ):
         model = METHODS["sparse_ksparse"].cls(**changes)

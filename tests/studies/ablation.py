@@ -32,12 +32,12 @@ MODELS = {
 }
 
 
-class LinearFall(KSparse):
-    """k falls linearly over the first half of the training, as in the paper."""
+class GeometricFall(KSparse):
+    """k falls by the same factor at each step of the first half of the training."""
 
     def schedule(self, progress):
         start = max(self.k, min(self.first_k, self.hidden))
-        return {"k": round(start + (self.k - start) * min(1, 2 * progress))}
+        return {"k": round(start * (self.k / start) ** min(1, 2 * progress))}
 
 
 class WithoutReLU(KSparse):
@@ -99,7 +99,7 @@ def departures(cls):
         found["constant decay, a third of it"] = (ConstantDecay, {"weight_decay": 1e-6})
     if cls is KSparse:
         found["l1_weight 0"] = (cls, {"l1_weight": 0.0})  # of the document, not of the paper
-        found["k falls linearly"] = (LinearFall, {})
+        found["k falls geometrically"] = (GeometricFall, {})  # as it did here
         found["without ReLU"] = (WithoutReLU, {})
     found["plain"] = (cls, {"plain": True})
     return found
