@@ -80,6 +80,7 @@ def write_model(model, data, folder=PAGE):
         "median_code": pack(report.median_code, "<f4"),
         "digits": None if digits is None else pack((255 * digits).round(), "u1"),
         "missing_digits": missing_digits,
+        "dead": report.is_dead.nonzero()[:, 0].tolist(),
         "frequency": pack(report.frequency, "<f4"),
         "strongest": pack(examples.strongest % 65_536, "<u2"),  # -1 is 65535
         "strongest_code": pack(examples.strongest_code, "<f4"),

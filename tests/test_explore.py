@@ -590,21 +590,30 @@ def test_all_units_and_their_orders(visit):
     assert mark["x"] - canvas["x"] == pytest.approx(200, abs=1) and mark["y"] - canvas["y"] == pytest.approx(80, abs=1)
 
 
-def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, small, folder):
-    model = METHODS["sparse_l1"].train(small, hidden=16)
-    model.encoder.weight[3], model.encoder.bias[3] = 0, -1
+@pytest.mark.parametrize(
+    "name, bias, is_dead", [("sparse_l1", -1, True), ("sparse_kl", -1, False), ("sparse_kl", -300, True)]
+)
+def test_a_dead_unit_is_crossed_out_and_has_no_images(visit, small, folder, name, bias, is_dead):
+    """A sigmoid's is dead where it rounds to 0; one that is only never active is not."""
+    model = METHODS[name].train(small, hidden=16)
+    model.encoder.weight[3], model.encoder.bias[3], model.dictionary[3] = 0, bias, 0
+    assert common.evaluate(model, small.test_images).is_dead[3] == is_dead
     write.write_model(model, small, folder)
     page = visit(f"{quote(model.name)}/3", folder)
     wait(page, "explorer.testImages")
     open_part(page, "#all")
     page.select_option("#order", "likeness")  # the first is unit 3 itself
     page.evaluate(SETTLED)
-    assert "Dead" in page.inner_text("#unit-note") and page.is_disabled("#dial")
+    note = "Dead: its code is 0 on every test image." if is_dead else "Active on no test image."
+    assert note in page.inner_text("#unit-note") and page.is_disabled("#dial")
     assert page.locator("#histogram:visible, #bars:visible, #strongest button:visible").count() == 0
     middle = page.locator("#groups canvas").evaluate(
         "canvas => [...canvas.getContext('2d').getImageData(15, 15, 1, 1).data].slice(0, 3)"
     )
-    assert sum(middle) < 120  # of a black cross
+    assert (sum(middle) < 120) == is_dead  # of a black cross
+    page.select_option("#order", "digit")
+    page.evaluate(SETTLED)
+    assert ("dead" in page.inner_text("#groups")) == is_dead
 
 
 # Addresses

@@ -99,7 +99,7 @@ def departures(cls):
         found["constant decay, a third of it"] = (ConstantDecay, {"weight_decay": 1e-6})
     if cls is KSparse:
         found["l1_weight 0"] = (cls, {"l1_weight": 0.0})  # of the document, not of the paper
-        found["k falls geometrically"] = (GeometricFall, {})  # as it did here
+        found["k falls geometrically"] = (GeometricFall, {})
         found["without ReLU"] = (WithoutReLU, {})
     found["plain"] = (cls, {"plain": True})
     return found

@@ -1,8 +1,8 @@
 """Figures on images that nobody looked at: `python tests/studies/unseen.py` trains each shipped model on the first
 50,000 training images, and judges it on the last 10,000 beside the test images.
 
-Rates, decays, λ's neighbours and `first_k` were chosen on the test images; the last 10,000 training images were never
-looked at for that. Three minutes on two cores.
+Rates, decays, ties and where k begins were chosen on the test images; the last 10,000 training images were never looked
+at for that. Three minutes on two cores.
 """
 
 import argparse
