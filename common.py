@@ -340,7 +340,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, code):
         """[..., hidden] code -> [..., 784] reconstruction in [0, 1]."""
-        return self.squash(self.decoder(torch.as_tensor(code)))
+        return self.squash(self.decoder(torch.as_tensor(code, dtype=self.decoder.weight.dtype)))
 
     def forward(self, images):
         """[..., 784] images -> ([..., 784] reconstruction in [0, 1], [..., hidden] code)."""
@@ -774,7 +774,7 @@ class Report:
     kept: dict  # {n: MSE when on each image the n units that add most keep their code, and all others their median};
     # empty with fewer than 1000 images
     active: float  # units per image, mean (L0)
-    dead: int  # units whose code is 0 on every image, so that nothing changes without them; a sigmoid's never is
+    dead: int  # units whose code is 0 on every image, so that nothing changes without them
     idle: int  # units that are not dead and draw next to nothing: their amplitude is below a tenth of the root mean
     # square of all units'; it is the standard deviation over images of the code, times the norm of the unit's picture
     locality: float  # part of ‖d‖² in the 39 strongest pixels, 5 %, of a unit's picture d; the median over all units
@@ -793,7 +793,6 @@ def evaluate(model, images):
     images = torch.as_tensor(images)
     require(len(images) > 0, "there are no images to evaluate the model on")
     model.eval()
-    is_cross_entropy = type(model).reconstruction_loss is Autoencoder.reconstruction_loss
     code = torch.cat([model.encode(batch) for batch in batches(images, 2_000)])
     median_code = code.median(dim=0).values
     counts = KEPT if len(images) >= FEW else ()
@@ -815,7 +814,7 @@ def evaluate(model, images):
     amplitude = (code.var(dim=0, correction=0) * total_energy).sqrt()
     return Report(
         loss=loss,
-        floor=pixel_entropy(images) if is_cross_entropy else None,
+        floor=pixel_entropy(images) if type(model).reconstruction_loss is Autoencoder.reconstruction_loss else None,
         mse=mse,
         kept=kept,
         active=frequency.sum().item(),
@@ -866,7 +865,7 @@ def report_text(model, report, path=None):
         "trained with": changed or "its defaults",
         "test loss": f"{report.loss:.5f} {model.loss_name}{floor}; on {len(report.code)} images",
         "test MSE": f"{report.mse:.5f} per pixel{kept}",
-        "active units": f"{report.active:.1f} of {hidden} on an image",
+        "active units": f"{report.active:.1f} of {hidden} on an image (their code is above {model.active_above:g})",
         "dead units": f"{report.dead} (their code is 0 on all {len(report.code)} images)",
         "idle units": f"{report.idle} (not dead, but they draw next to nothing)",
     }
@@ -1373,7 +1372,7 @@ def compared_key(cls):
 def option_parser(cls):
     """The command line of a method's script. What is not given of its hyperparameters is not in the result."""
     about = (sys.modules[cls.__module__].__doc__ or "").split("\n")[0]
-    parser = OptionParser(description=about)
+    parser = OptionParser(description=about, allow_abbrev=False)  # --beta of another method is not --beta2
     parser.add_argument("--train", action="store_true", help="train anew, and replace the weights of that name")
     model = parser.add_argument_group("model", "these define the model, and name its weights: checkpoints/NAME.pt")
     advanced = parser.add_argument_group("model, advanced")
@@ -1399,7 +1398,9 @@ def option_parser(cls):
     places.add_argument(
         "--checkpoint", type=full_path, metavar="FILE", help="of weights to load, or with --train to write"
     )
-    places.add_argument("--output-dir", type=full_path, metavar="DIR", help="for the pictures (outputs)")
+    places.add_argument(
+        "--output-dir", type=full_path, metavar="DIR", help="for the pictures (outputs, or beside FILE)"
+    )
     places.add_argument("--show", action="store_true", help="open the pictures, too")
     return parser
 

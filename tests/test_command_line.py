@@ -225,6 +225,7 @@ WRONG = [
     ("sparse_kl --rho 0.1 2", "rho has to be above 0 and below 1, not 2"),
     ("sparse_ksparse --k 5 --hidden 4", "k has to be a whole number from 1 to hidden, 4, not 5"),
     ("sparse_l1 --rho 0.1", "unrecognized arguments: --rho 0.1"),
+    ("sparse_l1 --beta 1", "unrecognized arguments: --beta 1"),
     ("sparse_l1 5", "unrecognized arguments: 5"),
 ]
 

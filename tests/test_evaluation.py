@@ -138,7 +138,7 @@ def test_the_text_of_a_report(trained, small):
         f"test loss     {report.loss:.5f} {trained.loss_name}{floor}",
         f"test MSE      {report.mse:.5f} per pixel; {report.kept[25]:.5f} from 25 units an image; "
         f"{report.kept[50]:.5f} from 50 units an image",
-        f"active units  {report.active:.1f} of 64 on an image",
+        f"active units  {report.active:.1f} of 64 on an image (their code is above {trained.active_above:g})",
         f"dead units    {report.dead} (their code is 0 on all 199 images)",
         f"idle units    {report.idle} (not dead, but they draw next to nothing)",
     ]
@@ -155,7 +155,7 @@ def test_a_model_at_its_defaults_says_so(small):
 
 
 def test_without_a_dead_unit_nothing_changes(trained, small):
-    """Whatever is called dead can be silenced; a sigmoid's units never are, however seldom they are active."""
+    """Whatever is called dead can be silenced; a sigmoid's units are not, however seldom they are active."""
     report = common.evaluate(trained, small.test_images)
     model = type(trained)(**trained.config)
     model.load_state_dict(trained.state_dict())

@@ -310,12 +310,13 @@ def test_a_loss_of_ones_own_has_a_name_and_no_floor(small):
             common.UserError, match="^Mean has a reconstruction loss of its own, and no loss_name for it$"
         ):
             type("Mean", bases, parts)()
-    mean = type("Mean", (SparseL1,), {"reconstruction_loss": loss, "loss_name": "MSE"})
-    model = train(mean, small)
-    report = common.evaluate(model, small.test_images)
-    assert report.floor is None and report.loss == pytest.approx(report.mse) == model.history.test_loss[-1]
-    text = common.report_text(model, report)
-    assert f"{report.loss:.5f} MSE; on 199 images\n" in text and "floor" not in text
+    for name in ("MSE", "BCE"):  # also under the name of another
+        mean = type("Mean", (SparseL1,), {"reconstruction_loss": loss, "loss_name": name})
+        model = train(mean, small)
+        report = common.evaluate(model, small.test_images)
+        assert report.floor is None and report.loss == pytest.approx(report.mse) == model.history.test_loss[-1]
+        text = common.report_text(model, report)
+        assert f"{report.loss:.5f} {name}; on 199 images\n" in text and "floor" not in text
 
 
 def test_only_one_hyperparameter_can_be_compared():

@@ -1,5 +1,5 @@
-"""Which batch for few images: `python tests/studies/batches.py` trains KL on the first 3,000 training images with
-several batches and numbers of epochs, and judges it on all test images. Five minutes on two cores.
+"""Which batch for few images: `python tests/studies/batches.py` trains KL and L1 on the first 3,000 training images
+with several batches and numbers of epochs, and judges them on all test images. Five minutes on two cores.
 
 KL's ρ̂ is a mean over the batch. So its penalty is the larger the fewer images there are in one, also for weights that
 stay the same; the second table has the shipped ones. Whether it is the penalty that makes small batches worse is asked
