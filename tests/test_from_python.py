@@ -81,7 +81,7 @@ def test_arrays_and_another_default_type_change_nothing(small, cls):
             model = cls(hidden=16, epochs=1, batch_size=100, precision="float32")
             common.train(model, given)
             report = common.evaluate(model, given.test_images)
-            assert model.decode(report.code[:3].numpy()).dtype == torch.float32
+            assert model.decode(report.code[:3].double().numpy()).dtype == torch.float32
             reports.append((report.loss, report.mse, report.active))
         finally:
             torch.set_default_dtype(torch.float32)
