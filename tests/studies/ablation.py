@@ -33,7 +33,7 @@ MODELS = {
 
 
 class GeometricFall(KSparse):
-    """k falls by the same factor at each step of the first half of the training."""
+    """k falls by the same factor at each step of the first half of the training: a departure that was taken back."""
 
     def schedule(self, progress):
         start = max(self.k, min(self.first_k, self.hidden))
@@ -85,7 +85,8 @@ def with_pixels(cls):
 
 
 def departures(cls):
-    """A dict from the name of each departure to the class and the hyperparameters that take it back."""
+    """A dict from the name of each departure to the class and the hyperparameters that take it back, and for k-sparse
+    bring back one that was."""
     found = {"ours": (cls, {})}
     for key, declared in cls.hyperparameters.items():
         if declared.plain not in (None, declared.default):
